@@ -1,0 +1,8 @@
+//! mlx-core
+
+mod dtype;
+mod error;
+pub mod io;
+
+pub use dtype::DType;
+pub use error::{Error, Result};
