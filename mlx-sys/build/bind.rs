@@ -13,7 +13,9 @@ use crate::{pip, wheel};
 pub fn copy_checked_in(config: &Config) -> Result<()> {
     let from = config.manifest_dir.join("src/bindings.rs");
     let to = config.out_dir.join("bindings.rs");
-    std::fs::copy(&from, &to).map(|_| ()).map_err(|e| format!("Cannot copy {} to {}: {e}.", from.display(), to.display()))
+    std::fs::copy(&from, &to)
+        .map(|_| ())
+        .map_err(|e| format!("Cannot copy {} to {}: {e}.", from.display(), to.display()))
 }
 
 /// Runs bindgen over `mlx/c/mlx.h` and `native/rust_mlx.h`.
@@ -48,10 +50,14 @@ pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
 
 /// Makes sure that bindgen will find a libclang; says whether it is the one from the wheel.
 fn provide_libclang(config: &Config) -> Result<bool> {
-    if std::env::var_os("LIBCLANG_PATH").is_some() || std::env::var_os("LLVM_CONFIG_PATH").is_some() || system_libclang() {
+    if std::env::var_os("LIBCLANG_PATH").is_some()
+        || std::env::var_os("LLVM_CONFIG_PATH").is_some()
+        || system_libclang()
+    {
         return Ok(false);
     }
-    let folder = pip::install(&Config { native: true, ..config.clone() }, &wheel::LIBCLANG)?.join("clang/native");
+    let folder =
+        pip::install(&Config { native: true, ..config.clone() }, &wheel::LIBCLANG)?.join("clang/native");
     // SAFETY: the build script runs one thread, and nothing has read the environment through C yet.
     unsafe { std::env::set_var("LIBCLANG_PATH", folder) };
     Ok(true)
@@ -70,14 +76,17 @@ fn has_libclang(lib: &Path) -> bool {
         })
     };
     let llvm_folders = std::fs::read_dir(lib).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut folders = llvm_folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("llvm")));
+    let mut folders =
+        llvm_folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("llvm")));
     folders.any(|folder| holds(&folder.join("lib")))
 }
 
 /// The folders of `stddef.h` and its like. The wheel brings libclang without them, and the C compiler has its own.
 fn compiler_headers() -> Vec<PathBuf> {
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let Ok(output) = Command::new(compiler).args(["-E", "-v", "-x", "c", "/dev/null"]).output() else { return Vec::new() };
+    let Ok(output) = Command::new(compiler).args(["-E", "-v", "-x", "c", "/dev/null"]).output() else {
+        return Vec::new();
+    };
     parse_search_list(&String::from_utf8_lossy(&output.stderr))
 }
 

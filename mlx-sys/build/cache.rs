@@ -16,7 +16,8 @@ pub fn cache_dir(os: Os, vars: &BTreeMap<String, String>) -> Result<PathBuf> {
     if let Some(dir) = set("XDG_CACHE_HOME").filter(|dir| dir.is_absolute()) {
         return Ok(dir.join("rust-mlx"));
     }
-    let home = set("HOME").ok_or("neither RUST_MLX_CACHE nor HOME is set; set RUST_MLX_CACHE to a folder to build in.")?;
+    let home = set("HOME")
+        .ok_or("neither RUST_MLX_CACHE nor HOME is set; set RUST_MLX_CACHE to a folder to build in.")?;
     Ok(match os {
         Os::Linux => home.join(".cache/rust-mlx"),
         Os::MacOs => home.join("Library/Caches/rust-mlx"),
@@ -33,7 +34,10 @@ pub fn folder(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) 
         return Ok(done);
     }
     let io = |what: &str, path: &Path, error: std::io::Error| {
-        format!("Cannot {what} {}: {error}.\nSet RUST_MLX_CACHE to a folder that can be written.", path.display())
+        format!(
+            "Cannot {what} {}: {error}.\nSet RUST_MLX_CACHE to a folder that can be written.",
+            path.display()
+        )
     };
     fs::create_dir_all(cache).map_err(|e| io("create the cache folder", cache, e))?;
     let lock_path = cache.join(format!("{name}.lock"));

@@ -57,7 +57,9 @@ impl Config {
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self> {
         let text = |name: &str| vars.get(name).filter(|value| !value.is_empty());
         let path = |name: &str| text(name).map(PathBuf::from);
-        let need = |name: &str| text(name).ok_or_else(|| format!("cargo did not set {name}; run this through cargo"));
+        let need = |name: &str| {
+            text(name).ok_or_else(|| format!("cargo did not set {name}; run this through cargo"))
+        };
 
         let target_os = need("CARGO_CFG_TARGET_OS")?.as_str();
         let arch = need("CARGO_CFG_TARGET_ARCH")?.clone();
@@ -77,7 +79,9 @@ impl Config {
             (Some(_), Os::Linux) => Some(match text("MLX_CUDA").map(String::as_str) {
                 None | Some("13") => Cuda::V13,
                 Some("12") => Cuda::V12,
-                Some(other) => return Err(format!("MLX_CUDA is {other:?}; MLX has builds for CUDA 12 and 13.")),
+                Some(other) => {
+                    return Err(format!("MLX_CUDA is {other:?}; MLX has builds for CUDA 12 and 13."));
+                }
             }),
         };
         Ok(Config {

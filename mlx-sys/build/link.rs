@@ -34,7 +34,9 @@ pub fn directives(os: Os, link_lib: &Path, in_target: &Path, run_prefix: &Path) 
     ];
     if os == Os::MacOs {
         // mlx.metallib needs no mention: MLX looks for it beside its own library, where the wheel puts it.
-        lines.extend(["Foundation", "Metal", "Accelerate"].map(|name| format!("rustc-link-lib=framework={name}")));
+        lines.extend(
+            ["Foundation", "Metal", "Accelerate"].map(|name| format!("rustc-link-lib=framework={name}")),
+        );
     }
     lines.push(format!("lib_dir={}", run_lib.display()));
     lines.push(format!("prefix={}", run_prefix.display()));

@@ -39,7 +39,9 @@ pub fn locate(config: &Config) -> Result<Mlx> {
     // A system copy is the CPU or Metal build; a CUDA build of ours must come from the CUDA wheel.
     if config.native && config.cuda.is_none() {
         for prefix in ["/opt/homebrew", "/usr/local", "/usr"].map(PathBuf::from) {
-            if missing_from(&prefix, config.os).is_none() && version(&prefix.join("include"))? == wheel::MLX_VERSION {
+            if missing_from(&prefix, config.os).is_none()
+                && version(&prefix.join("include"))? == wheel::MLX_VERSION
+            {
                 return Ok(Mlx::at(prefix));
             }
         }
@@ -47,7 +49,8 @@ pub fn locate(config: &Config) -> Result<Mlx> {
     let to_run = wheel::mlx_to_run(config);
     let to_link = wheel::mlx_to_link(config);
     let run_prefix = pip::install(config, &to_run)?.join("mlx");
-    let link_prefix = if to_link == to_run { run_prefix.clone() } else { pip::install(config, &to_link)?.join("mlx") };
+    let link_prefix =
+        if to_link == to_run { run_prefix.clone() } else { pip::install(config, &to_link)?.join("mlx") };
     Ok(Mlx { include: link_prefix.join("include"), link_lib: link_prefix.join("lib"), run_prefix })
 }
 
@@ -60,7 +63,11 @@ pub fn library_name(os: Os) -> &'static str {
 }
 
 fn missing_from(prefix: &Path, os: Os) -> Option<String> {
-    let wanted = ["include/mlx/mlx.h".to_owned(), "include/mlx/version.h".to_owned(), format!("lib/{}", library_name(os))];
+    let wanted = [
+        "include/mlx/mlx.h".to_owned(),
+        "include/mlx/version.h".to_owned(),
+        format!("lib/{}", library_name(os)),
+    ];
     wanted.into_iter().find(|file| !prefix.join(file).is_file())
 }
 
@@ -82,13 +89,15 @@ pub fn check_version(mlx: &Mlx, mlx_c: &crate::mlx_c::MlxC) -> Result<()> {
 fn version(include: &Path) -> Result<String> {
     let header = include.join("mlx/version.h");
     let text = fs::read_to_string(&header).map_err(|e| format!("Cannot read {}: {e}.", header.display()))?;
-    parse_version(&text).ok_or_else(|| format!("{} does not define MLX_VERSION_MAJOR, MINOR and PATCH.", header.display()))
+    parse_version(&text)
+        .ok_or_else(|| format!("{} does not define MLX_VERSION_MAJOR, MINOR and PATCH.", header.display()))
 }
 
 /// `MLX_VERSION_MAJOR`, `MINOR` and `PATCH` of a `version.h`, joined by dots.
 pub fn parse_version(header: &str) -> Option<String> {
     let number = |part: &str| {
-        let line = header.lines().find_map(|line| line.strip_prefix(&format!("#define MLX_VERSION_{part} ")))?;
+        let line =
+            header.lines().find_map(|line| line.strip_prefix(&format!("#define MLX_VERSION_{part} ")))?;
         line.trim().parse::<u32>().ok()
     };
     Some(format!("{}.{}.{}", number("MAJOR")?, number("MINOR")?, number("PATCH")?))

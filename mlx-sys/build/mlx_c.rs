@@ -34,7 +34,8 @@ pub fn locate(config: &Config) -> Result<MlxC> {
         ));
     }
     println!("cargo:rerun-if-changed={}", root.join("mlx/c").display());
-    let wants_mlx = fs::read_to_string(root.join("CMakeLists.txt")).ok().and_then(|text| parse_wanted_mlx(&text));
+    let wants_mlx =
+        fs::read_to_string(root.join("CMakeLists.txt")).ok().and_then(|text| parse_wanted_mlx(&text));
     Ok(MlxC { root, wants_mlx })
 }
 
@@ -62,8 +63,9 @@ fn fetch(config: &Config) -> Result<PathBuf> {
                  Connect once, or set MLX_C_DIR to a checkout of mlx-c.\n\ncargo said: {reason}"
             )
         })?;
-    let manifest = find_manifest(&metadata)
-        .ok_or_else(|| format!("cargo metadata does not name the folder of {PACKAGE}; set MLX_C_DIR to a checkout of mlx-c."))?;
+    let manifest = find_manifest(&metadata).ok_or_else(|| {
+        format!("cargo metadata does not name the folder of {PACKAGE}; set MLX_C_DIR to a checkout of mlx-c.")
+    })?;
     Ok(manifest.with_file_name("src").join("mlx-c"))
 }
 

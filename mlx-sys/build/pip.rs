@@ -66,7 +66,9 @@ pub fn installers(python: OsString, chosen: bool) -> Vec<Vec<OsString>> {
 /// The arguments after `pip` that install exactly the pins, nothing else, into a folder of ours.
 pub fn install_args(config: &Config, pins: &Path, target: &Path) -> Vec<OsString> {
     let mut args: Vec<OsString> =
-        ["install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target"].map(Into::into).to_vec();
+        ["install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target"]
+            .map(Into::into)
+            .to_vec();
     args.push(target.into());
     args.push("-r".into());
     args.push(pins.into());
@@ -103,7 +105,9 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
         || stderr.contains("Failed to fetch")
         || stderr.contains("Retrying (Retry")
     {
-        format!("The package index could not be reached to fetch {name}. Connect once, or set PIP_INDEX_URL to a mirror")
+        format!(
+            "The package index could not be reached to fetch {name}. Connect once, or set PIP_INDEX_URL to a mirror"
+        )
     } else if stderr.contains("No matching distribution") || stderr.contains("no wheels with a matching") {
         format!(
             "The package index has no {name} for this system ({:?} on {}).\n\
@@ -111,7 +115,10 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
             config.os, config.arch
         )
     } else if stderr.contains("No space left") {
-        format!("The disk is full under {}. Free some space, or set RUST_MLX_CACHE elsewhere", config.cache_dir.display())
+        format!(
+            "The disk is full under {}. Free some space, or set RUST_MLX_CACHE elsewhere",
+            config.cache_dir.display()
+        )
     } else {
         format!("{name} could not be installed into {}", config.cache_dir.display())
     };
@@ -121,7 +128,9 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
 
 fn alternative(wheels: &Wheels) -> &'static str {
     match wheels.package {
-        "libclang" => ";\nor install libclang from the system (apt install libclang-dev) or set LIBCLANG_PATH to its folder",
+        "libclang" => {
+            ";\nor install libclang from the system (apt install libclang-dev) or set LIBCLANG_PATH to its folder"
+        }
         _ => ";\nor set MLX_DIR to a prefix that holds this version of MLX (include/mlx and lib)",
     }
 }

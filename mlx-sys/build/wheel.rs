@@ -16,14 +16,17 @@ pub struct Wheels {
 /// The version of MLX that the pinned mlx-c is written against.
 pub const MLX_VERSION: &str = "0.32.2";
 
-const MLX_CPU: Wheels = Wheels { package: "mlx-cpu", version: MLX_VERSION, pins: include_str!("pins/mlx-cpu.txt") };
-const MLX_METAL: Wheels = Wheels { package: "mlx-metal", version: MLX_VERSION, pins: include_str!("pins/mlx-metal.txt") };
+const MLX_CPU: Wheels =
+    Wheels { package: "mlx-cpu", version: MLX_VERSION, pins: include_str!("pins/mlx-cpu.txt") };
+const MLX_METAL: Wheels =
+    Wheels { package: "mlx-metal", version: MLX_VERSION, pins: include_str!("pins/mlx-metal.txt") };
 const MLX_CUDA_12: Wheels =
     Wheels { package: "mlx-cuda-12", version: MLX_VERSION, pins: include_str!("pins/mlx-cuda-12.txt") };
 const MLX_CUDA_13: Wheels =
     Wheels { package: "mlx-cuda-13", version: MLX_VERSION, pins: include_str!("pins/mlx-cuda-13.txt") };
 /// The library that bindgen reads C headers with.
-pub const LIBCLANG: Wheels = Wheels { package: "libclang", version: "18.1.1", pins: include_str!("pins/libclang.txt") };
+pub const LIBCLANG: Wheels =
+    Wheels { package: "libclang", version: "18.1.1", pins: include_str!("pins/libclang.txt") };
 
 /// The build of MLX that runs on the target.
 pub fn mlx_to_run(config: &Config) -> Wheels {
@@ -59,11 +62,15 @@ impl Wheels {
     /// The wheel tags to ask pip for when the target is not the machine that builds; newest system first.
     pub fn platform_tags(config: &Config) -> Vec<String> {
         match config.os {
-            Os::MacOs => ["14_0", "13_0", "12_0", "11_0"].iter().map(|v| format!("macosx_{v}_arm64")).collect(),
-            Os::Linux => ["manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"]
-                .iter()
-                .map(|tag| format!("{tag}_{}", config.arch))
-                .collect(),
+            Os::MacOs => {
+                ["14_0", "13_0", "12_0", "11_0"].iter().map(|v| format!("macosx_{v}_arm64")).collect()
+            }
+            Os::Linux => {
+                ["manylinux_2_35", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014"]
+                    .iter()
+                    .map(|tag| format!("{tag}_{}", config.arch))
+                    .collect()
+            }
         }
     }
 }

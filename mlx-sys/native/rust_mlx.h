@@ -15,6 +15,14 @@ extern "C" {
  */
 const char* rust_mlx_take_error(void);
 
+/**
+ * Ends the streams that the calling thread made, with their worker threads.
+ *
+ * MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was
+ * scheduled on those streams may be unevaluated. Returns 0 on success.
+ */
+int rust_mlx_clear_streams(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,266 @@
+//! The array: a handle to a node of MLX's graph, and the ways in and out of it.
+
+use std::fmt;
+
+use crate::ffi::{self, ArrayHandle};
+use crate::{DType, Element, Error, Result};
+
+/// An n-dimensional array of one element type, computed when it is needed.
+///
+/// `clone` copies a reference. Dropping the last reference frees the memory.
+///
+/// An array stays on the thread that made it:
+/// ```compile_fail
+/// let a = mlx_core::Array::scalar(1.0f32).unwrap();
+/// std::thread::spawn(move || a.eval());
+/// ```
+pub struct Array {
+    handle: ArrayHandle,
+}
+
+impl Array {
+    /// Makes an array of `shape` from elements in row-major order.
+    ///
+    /// ```
+    /// let a = mlx_core::Array::from_slice(&[1i32, 2, 3, 4], &[2, 2])?;
+    /// assert_eq!(a.shape(), [2, 2]);
+    /// # Ok::<(), mlx_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the number of elements is not the product of the shape, or an axis is negative.
+    #[doc(alias = "mlx_array_new_data")]
+    pub fn from_slice<T: Element>(elements: &[T], shape: &[i32]) -> Result<Self> {
+        let mut bytes = Vec::with_capacity(size_of_val(elements));
+        for element in elements {
+            element.append_to(&mut bytes);
+        }
+        Self::from_bytes(&bytes, shape, T::DTYPE)
+    }
+
+    /// Makes an array of `shape` from the bytes of its elements, row-major and in the machine's byte order.
+    ///
+    /// # Errors
+    /// When the number of bytes is not what `shape` and `dtype` need, or an axis is negative.
+    pub fn from_bytes(bytes: &[u8], shape: &[i32], dtype: DType) -> Result<Self> {
+        match byte_count(shape, dtype) {
+            Some(needed) if needed == bytes.len() => {
+                Ok(Self::from_handle(ArrayHandle::from_bytes(bytes, shape, dtype)?))
+            }
+            _ => Err(Error::Shape {
+                op: "from_bytes",
+                message: format!("{} bytes do not make an array of {dtype}{shape:?}", bytes.len()),
+            }),
+        }
+    }
+
+    /// Makes an array without axes that holds one element.
+    ///
+    /// # Errors
+    /// When no memory is left.
+    pub fn scalar<T: Element>(value: T) -> Result<Self> {
+        Self::from_slice(&[value], &[])
+    }
+
+    /// Makes an array of zeros.
+    ///
+    /// # Errors
+    /// When an axis is negative or the size overflows.
+    #[doc(alias = "mlx_zeros")]
+    pub fn zeros(shape: &[i32], dtype: DType) -> Result<Self> {
+        check_shape("zeros", shape, dtype)?;
+        ffi::ops::zeros(shape, dtype)
+    }
+
+    /// Makes an array whose elements are all `value`.
+    ///
+    /// # Errors
+    /// When an axis is negative or the size overflows.
+    #[doc(alias = "mlx_full")]
+    pub fn full<T: Element>(shape: &[i32], value: T) -> Result<Self> {
+        check_shape("full", shape, T::DTYPE)?;
+        ffi::ops::full(shape, &Self::scalar(value)?, T::DTYPE)
+    }
+
+    /// Makes the numbers from `start` to below `stop` in steps of `step`, `[ceil((stop - start) / step)]`.
+    ///
+    /// # Errors
+    /// When a bound is not finite or the count overflows.
+    #[doc(alias = "mlx_arange")]
+    pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Self> {
+        ffi::ops::arange(start, stop, step, dtype)
+    }
+
+    /// Lengths of the axes; empty for a scalar.
+    #[doc(alias = "mlx_array_shape")]
+    pub fn shape(&self) -> &[i32] {
+        self.handle.shape()
+    }
+
+    /// Number of axes.
+    #[doc(alias = "mlx_array_ndim")]
+    pub fn ndim(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// Length of one axis; negative axes count from the last.
+    ///
+    /// # Errors
+    /// When there is no such axis.
+    #[doc(alias = "mlx_array_dim")]
+    pub fn dim(&self, axis: i32) -> Result<i32> {
+        let shape = self.shape();
+        let index = if axis < 0 { shape.len() as i64 + i64::from(axis) } else { i64::from(axis) };
+        usize::try_from(index).ok().and_then(|index| shape.get(index).copied()).ok_or_else(|| Error::Shape {
+            op: "dim",
+            message: format!("{} has no axis {axis}", self.describe()),
+        })
+    }
+
+    /// Number of elements.
+    #[doc(alias = "mlx_array_size")]
+    pub fn size(&self) -> usize {
+        self.handle.size()
+    }
+
+    /// Bytes that the elements take.
+    #[doc(alias = "mlx_array_nbytes")]
+    pub fn nbytes(&self) -> usize {
+        self.size() * self.dtype().size()
+    }
+
+    /// The element type.
+    #[doc(alias = "mlx_array_dtype")]
+    pub fn dtype(&self) -> DType {
+        self.handle.dtype()
+    }
+
+    /// Computes the elements now. Blocks until they are there.
+    ///
+    /// # Errors
+    /// Whatever the operations behind this array fail with, memory included.
+    #[doc(alias = "mlx_array_eval")]
+    pub fn eval(&self) -> Result<()> {
+        self.handle.eval(self)
+    }
+
+    /// Copies the elements out, in row-major order, computing them first if need be.
+    ///
+    /// # Errors
+    /// When `T` is not the array's element type, or computing fails.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::DTypeMismatch { op: "to_vec", expected: T::DTYPE, found: self.dtype() });
+        }
+        self.with_bytes(|bytes| bytes.chunks_exact(T::DTYPE.size()).map(T::from_bytes).collect())
+    }
+
+    /// Copies the one element out, computing it first if need be.
+    ///
+    /// # Errors
+    /// When the array holds another number of elements than one, `T` is not its element type, or computing fails.
+    #[doc(alias = "mlx_array_item_float32")]
+    pub fn item<T: Element>(&self) -> Result<T> {
+        match self.to_vec::<T>()?[..] {
+            [item] => Ok(item),
+            _ => Err(Error::Shape {
+                op: "item",
+                message: format!("{} does not hold exactly one element", self.describe()),
+            }),
+        }
+    }
+
+    /// Copies the bytes of the elements out, in row-major order and the machine's byte order.
+    ///
+    /// # Errors
+    /// When computing fails.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.with_bytes(<[u8]>::to_vec)
+    }
+
+    /// The one way to the memory: evaluated and contiguous, or not at all.
+    fn with_bytes<R>(&self, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        self.eval()?;
+        if let Some(bytes) = self.handle.contiguous_bytes() {
+            return Ok(read(bytes));
+        }
+        let contiguous = ffi::ops::contiguous(self)?;
+        contiguous.eval()?;
+        contiguous.handle.contiguous_bytes().map(read).ok_or_else(|| Error::Op {
+            op: "read",
+            operands: self.describe(),
+            message: "MLX did not lay the elements out".to_owned(),
+        })
+    }
+
+    /// Dtype and shape, as error messages show operands.
+    pub(crate) fn describe(&self) -> String {
+        format!("{}{:?}", self.dtype(), self.shape())
+    }
+
+    pub(crate) fn from_handle(handle: ArrayHandle) -> Self {
+        Array { handle }
+    }
+
+    pub(crate) fn raw(&self) -> ffi::c::mlx_array {
+        self.handle.as_raw()
+    }
+}
+
+impl Clone for Array {
+    fn clone(&self) -> Self {
+        Array { handle: self.handle.share() }
+    }
+}
+
+/// Shows dtype and shape, and the first elements if they are already computed; printing never starts a computation.
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        write!(f, "Array({}", self.describe())?;
+        if let Some(bytes) = self.handle.contiguous_bytes() {
+            let size = self.dtype().size();
+            let shown: Vec<String> =
+                bytes.chunks_exact(size).take(SHOWN).map(|b| show(self.dtype(), b)).collect();
+            let more = if self.size() > SHOWN { ", …" } else { "" };
+            write!(f, ", [{}{more}]", shown.join(", "))?;
+        }
+        f.write_str(")")
+    }
+}
+
+fn show(dtype: DType, bytes: &[u8]) -> String {
+    use crate::element::sealed::Bytes;
+    match dtype {
+        DType::Bool => bool::from_bytes(bytes).to_string(),
+        DType::U8 => u8::from_bytes(bytes).to_string(),
+        DType::U16 => u16::from_bytes(bytes).to_string(),
+        DType::U32 => u32::from_bytes(bytes).to_string(),
+        DType::U64 => u64::from_bytes(bytes).to_string(),
+        DType::I8 => i8::from_bytes(bytes).to_string(),
+        DType::I16 => i16::from_bytes(bytes).to_string(),
+        DType::I32 => i32::from_bytes(bytes).to_string(),
+        DType::I64 => i64::from_bytes(bytes).to_string(),
+        DType::F16 => half::f16::from_bytes(bytes).to_string(),
+        DType::BF16 => half::bf16::from_bytes(bytes).to_string(),
+        DType::F32 => f32::from_bytes(bytes).to_string(),
+        DType::F64 => f64::from_bytes(bytes).to_string(),
+        DType::Complex64 => {
+            let (re, im) = bytes.split_at(bytes.len() / 2);
+            format!("{}+{}i", f32::from_bytes(re), f32::from_bytes(im))
+        }
+    }
+}
+
+/// Bytes that an array needs, unless an axis is negative or the number overflows.
+fn byte_count(shape: &[i32], dtype: DType) -> Option<usize> {
+    shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(usize::try_from(*axis).ok()?))
+}
+
+fn check_shape(op: &'static str, shape: &[i32], dtype: DType) -> Result<()> {
+    // MLX itself counts elements in signed 64-bit numbers.
+    match byte_count(shape, dtype) {
+        Some(bytes) if bytes <= i64::MAX as usize => Ok(()),
+        _ => Err(Error::Shape { op, message: format!("{shape:?} is not a shape of {dtype}") }),
+    }
+}

@@ -1,0 +1,25 @@
+//! The border with C: every call into mlx-c happens in this folder, and all of the crate's `unsafe` is here.
+//!
+//! mlx-c reports in three ways, and each has one converter in [`door`]: a status (`check`), a handle that is empty on
+//! failure (`check_handle`), and a plain value that cannot fail. The message of a failure is taken on the same thread
+//! right after the call, so it cannot be mistaken for another's.
+//!
+//! Output handles are made empty and owned *before* the call that fills them, so that `Drop` is the failure path.
+
+#![allow(unsafe_code)]
+
+mod array;
+pub(crate) mod door;
+pub(crate) mod memory;
+pub(crate) mod ops;
+mod stream;
+mod string;
+mod vector;
+
+pub(crate) use array::ArrayHandle;
+/// The C names, for the tables of operations. They cannot be called outside this folder: calling them is unsafe.
+pub(crate) use mlx_sys as c;
+pub(crate) use stream::{
+    StreamHandle, clear as clear_streams, is_available as device_is_available, is_metal,
+};
+pub(crate) use vector::ArrayVector;

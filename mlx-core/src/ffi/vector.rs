@@ -1,0 +1,54 @@
+//! The owner of one `mlx_vector_array`.
+
+use mlx_sys::{mlx_array, mlx_vector_array};
+
+use super::ArrayHandle;
+use crate::Array;
+
+/// Owns a C++ vector of array references.
+pub(crate) struct ArrayVector {
+    raw: mlx_vector_array,
+}
+
+impl ArrayVector {
+    pub(crate) fn empty() -> Self {
+        ArrayVector { raw: mlx_vector_array { ctx: std::ptr::null_mut() } }
+    }
+
+    /// A vector of references to `arrays`.
+    pub(crate) fn new(arrays: &[&Array]) -> Self {
+        let raw: Vec<mlx_array> = arrays.iter().map(|a| a.raw()).collect();
+        // SAFETY: the pointer covers `raw.len()` live handles; mlx-c copies references out of them before it returns.
+        // Without memory it gives an empty vector, which every function refuses.
+        ArrayVector { raw: unsafe { mlx_sys::mlx_vector_array_new_data(raw.as_ptr(), raw.len()) } }
+    }
+
+    pub(crate) fn as_raw(&self) -> mlx_vector_array {
+        self.raw
+    }
+
+    pub(crate) fn as_raw_mut(&mut self) -> *mut mlx_vector_array {
+        &mut self.raw
+    }
+
+    /// The arrays, each by a reference of its own.
+    pub(crate) fn arrays(&self) -> Vec<Array> {
+        // SAFETY: the handle is live; an empty one has size 0.
+        let len =
+            if self.raw.ctx.is_null() { 0 } else { unsafe { mlx_sys::mlx_vector_array_size(self.raw) } };
+        let get = |index| {
+            let mut out = ArrayHandle::empty();
+            // SAFETY: `index` is below the vector's size, and both handles are live.
+            unsafe { mlx_sys::mlx_vector_array_get(out.as_raw_mut(), self.raw, index) };
+            Array::from_handle(out)
+        };
+        (0..len).map(get).collect()
+    }
+}
+
+impl Drop for ArrayVector {
+    fn drop(&mut self) {
+        // SAFETY: this owner's reference is not used again; freeing an empty vector does nothing.
+        unsafe { mlx_sys::mlx_vector_array_free(self.raw) };
+    }
+}

@@ -1,0 +1,11 @@
+//! Layers: plain structs that hold arrays, each with a `forward`.
+
+mod activation;
+mod linear;
+mod norm;
+mod weight;
+
+pub use activation::gelu_tanh;
+pub use linear::{Embedding, Linear};
+pub use norm::RmsNorm;
+pub use weight::Weight;

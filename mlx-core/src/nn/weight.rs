@@ -1,0 +1,72 @@
+//! A weight matrix, dense or quantized. Layers do not care which.
+
+use crate::{Array, Quantization, Result};
+
+/// A matrix of weights `[N, K]`.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// One array of floats, `[N, K]`.
+    Dense(Array),
+    /// Affine-quantized, see [`Quantization`].
+    Quantized {
+        /// Packed integers, uint32 `[N, K * bits / 32]`.
+        weight: Array,
+        /// `[N, K / group_size]`
+        scales: Array,
+        /// `[N, K / group_size]`
+        biases: Array,
+        /// How the integers are packed.
+        quantization: Quantization,
+    },
+}
+
+impl Weight {
+    /// `x Wᵀ`: `[.., K] -> [.., N]`
+    ///
+    /// # Errors
+    /// When the last axis of `x` is not `K`.
+    pub fn project(&self, x: &Array) -> Result<Array> {
+        match self {
+            Weight::Dense(weight) => x.matmul(&weight.transpose(&[1, 0])?),
+            Weight::Quantized { weight, scales, biases, quantization } => {
+                x.quantized_matmul(weight, scales, biases, true, *quantization)
+            }
+        }
+    }
+
+    /// Rows at the positions in `indices`: `[..] -> [.., K]`
+    ///
+    /// # Errors
+    /// When a position lies outside the matrix.
+    pub fn rows(&self, indices: &Array) -> Result<Array> {
+        match self {
+            Weight::Dense(weight) => weight.take(indices, 0),
+            Weight::Quantized { weight, scales, biases, quantization } => {
+                let (weight, scales, biases) =
+                    (weight.take(indices, 0)?, scales.take(indices, 0)?, biases.take(indices, 0)?);
+                weight.dequantize(&scales, &biases, *quantization)
+            }
+        }
+    }
+
+    /// The whole matrix as floats: the weights themselves, or what the packed ones stand for.
+    ///
+    /// # Errors
+    /// When the parts of a quantized weight do not belong together.
+    pub fn dequantized(&self) -> Result<Array> {
+        match self {
+            Weight::Dense(weight) => Ok(weight.clone()),
+            Weight::Quantized { weight, scales, biases, quantization } => {
+                weight.dequantize(scales, biases, *quantization)
+            }
+        }
+    }
+
+    /// The arrays that the weight is made of.
+    pub fn arrays(&self) -> Vec<&Array> {
+        match self {
+            Weight::Dense(weight) => vec![weight],
+            Weight::Quantized { weight, scales, biases, .. } => vec![weight, scales, biases],
+        }
+    }
+}
