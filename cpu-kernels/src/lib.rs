@@ -1,1 +1,3 @@
 //! cpu-kernels
+
+pub mod blocks;

@@ -1,1 +1,6 @@
 //! mlx-models
+
+mod error;
+pub mod gguf;
+
+pub use error::{Error, Result};
