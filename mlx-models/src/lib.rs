@@ -1,1 +1,6 @@
 //! mlx-models
+
+mod error;
+pub mod sampling;
+
+pub use error::{Error, Result};
