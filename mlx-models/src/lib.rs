@@ -2,5 +2,6 @@
 
 mod error;
 pub mod sampling;
+pub mod stop;
 
 pub use error::{Error, Result};
