@@ -1,6 +1,7 @@
 //! mlx-models
 
 mod error;
+pub mod packaged;
 pub mod sampling;
 pub mod stop;
 
