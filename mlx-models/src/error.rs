@@ -12,7 +12,7 @@ pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
@@ -23,6 +23,54 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong, naming the tensor or the metadata key where there is one.
+        message: String,
+    },
+    /// A checkpoint does not hold the model that its configuration describes, or one that this crate knows.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong, naming the tensor or the field where there is one.
+        message: String,
+    },
+    /// A tokenizer could not be built, or could not do what was asked of it.
+    #[error("{origin}: {message}")]
+    Tokenizer {
+        /// Where the tokenizer came from: a path, or `GGUF vocabulary`.
+        origin: String,
+        /// What is wrong, with the token, id or setting concerned.
+        message: String,
+    },
+    /// A chat template could not be parsed or rendered.
+    #[error("{origin}{at}: {message}", at = line.map(|n| format!(":{n}")).unwrap_or_default())]
+    Template {
+        /// Where the template came from: a path, or `chat template`.
+        origin: String,
+        /// The template's line, counted from one, where it is known.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// An option has a value that it cannot take.
+    #[error("{option}: {message}")]
+    Option {
+        /// The option, by its name in this crate.
+        option: &'static str,
+        /// What the value is and which values are allowed.
+        message: String,
+    },
+    /// No token can be chosen from a row of logits.
+    #[error("sampling: {message}")]
+    Sampling {
+        /// What is wrong with the row.
+        message: String,
+    },
+    /// A packaged model could not be brought onto this machine.
+    #[error("fetching {model}: {message}")]
+    Fetch {
+        /// The model, by its name in the table of packaged models.
+        model: String,
+        /// What failed and what to do next, in one line.
         message: String,
     },
     /// An array operation or a file of arrays failed.

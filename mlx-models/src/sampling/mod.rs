@@ -1,0 +1,201 @@
+//! From one row of logits to one token.
+//!
+//! The order is mlx-lm's (0.32, `sample_utils.py`), so that equal settings mean equal distributions:
+//!
+//! ```text
+//! logits [V]
+//!   + logit bias, then repetition, presence and frequency penalty      (in place)
+//!   → log-probabilities: softmax at temperature 1                      (what Sampled::logprob reports)
+//!   → top-p, min-p, top-k, all on that softmax                         (which tokens stay)
+//!   → draw with weights exp(logit / temperature) among those           (one random number)
+//! ```
+//!
+//! Temperature 0 takes the highest logit, the lowest id among equals, and reads neither filters nor seed.
+//!
+//! A [`Sampler`] belongs to one request and holds its random state: the same seed, settings and logits give the same
+//! tokens whatever runs beside it. No step sorts the row; the cost per token is a few passes over V.
+//!
+//! ```
+//! use mlx_models::sampling::{Sampler, SamplingConfig};
+//!
+//! let config = SamplingConfig { temperature: 0.8, top_k: 2, ..SamplingConfig::default() };
+//! let mut sampler = Sampler::new(config, 42)?;
+//! let mut logits = [0.5, 3.0, -1.0, 2.5];
+//! let sampled = sampler.sample(&mut logits, &[])?;
+//! assert!(sampled.token == 1 || sampled.token == 3);
+//! assert!(sampled.logprob < 0.0);
+//! # Ok::<(), mlx_models::Error>(())
+//! ```
+
+mod config;
+mod cut;
+mod numeric;
+mod penalties;
+mod random;
+
+pub use config::SamplingConfig;
+pub use random::fresh_seed;
+
+use crate::Result;
+use cut::Cut;
+use random::Uniform;
+
+/// A chosen token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampled {
+    /// The token's id.
+    pub token: u32,
+    /// Its natural-log probability in the softmax of the penalised logits, at temperature 1 and before any filter.
+    ///
+    /// This is what mlx-lm reports: it says how likely the model found the token, not how the draw was arranged.
+    pub logprob: f32,
+}
+
+/// Chooses the tokens of one request, one row of logits at a time.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    config: SamplingConfig,
+    uniform: Uniform,
+    scratch: Scratch,
+}
+
+/// Buffers that live as long as the request, so that a token costs no allocation.
+#[derive(Debug, Clone, Default)]
+struct Scratch {
+    tokens: Vec<u32>,
+    best: Vec<(f32, u32)>,
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+/// What one pass over a row finds out.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    max: f32,
+    /// Sum of `exp(logit - max)`.
+    exp_sum: f64,
+}
+
+impl Row {
+    fn read(logits: &[f32]) -> Result<Self> {
+        let max = numeric::checked_max(logits)?;
+        Ok(Self { max, exp_sum: numeric::exp_sum(logits, max) })
+    }
+
+    fn logprob(self, logit: f32) -> f32 {
+        (f64::from(logit) - f64::from(self.max) - self.exp_sum.ln()) as f32
+    }
+}
+
+impl Sampler {
+    /// Makes the sampler of one request. Without a seed of the user's, pass [`fresh_seed`].
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) naming an option of `config` that is out of its range.
+    pub fn new(config: SamplingConfig, seed: u64) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config, uniform: Uniform::new(seed), scratch: Scratch::default() })
+    }
+
+    /// The options this sampler was made with.
+    pub fn config(&self) -> &SamplingConfig {
+        &self.config
+    }
+
+    /// Chooses a token from `logits` `[V]`.
+    ///
+    /// `history` holds the tokens so far, prompt included, oldest first; only penalties read it. Afterwards `logits`
+    /// carries bias and penalties and is otherwise unchanged, ready for [`top_logprobs`].
+    ///
+    /// # Errors
+    /// [`Error::Sampling`](crate::Error::Sampling) when the row is empty, holds NaN or positive infinity, or rules out
+    /// every token, and when `history` names a token outside it; [`Error::Option`](crate::Error::Option) when
+    /// `logit_bias` does.
+    pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
+        penalties::apply(&self.config, logits, history, &mut self.scratch.tokens)?;
+        let row = Row::read(logits)?;
+        let mut token = numeric::first_position(logits, row.max) as u32;
+        if self.config.temperature > 0.0 {
+            self.weigh(logits, row);
+            token = self.draw(token);
+        }
+        let logit = logits.get(token as usize).copied().unwrap_or(row.max);
+        Ok(Sampled { token, logprob: row.logprob(logit) })
+    }
+
+    /// Computes the distribution that [`sample`](Self::sample) draws from: the tokens it can choose, ascending, with
+    /// probabilities that sum to 1. No random number is used up.
+    ///
+    /// # Errors
+    /// Those of [`sample`](Self::sample).
+    pub fn distribution(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Vec<(u32, f32)>> {
+        penalties::apply(&self.config, logits, history, &mut self.scratch.tokens)?;
+        let row = Row::read(logits)?;
+        if self.config.temperature == 0.0 {
+            return Ok(vec![(numeric::first_position(logits, row.max) as u32, 1.0)]);
+        }
+        self.weigh(logits, row);
+        let Scratch { ids, weights, .. } = &self.scratch;
+        let total = numeric::sum(weights);
+        let positive = ids.iter().zip(weights).filter(|&(_, &w)| w > 0.0);
+        Ok(positive.map(|(&id, &w)| (id, (f64::from(w) / total) as f32)).collect())
+    }
+
+    /// Runs the filters and leaves the kept ids, ascending, and their weights in the scratch buffers.
+    fn weigh(&mut self, logits: &[f32], row: Row) {
+        let SamplingConfig { temperature, top_k, top_p, min_p, .. } = self.config;
+        let Scratch { best, ids, weights, .. } = &mut self.scratch;
+        let mut cut = Cut::NONE;
+        if min_p > 0.0 {
+            cut = cut.stricter(cut::min_p(row.max, min_p));
+        }
+        cut = cut.stricter(cut::top_k(logits, top_k, best));
+        cut = cut.stricter(cut::top_p(logits, top_p, row.max, row.exp_sum, cut, weights));
+
+        ids.clear();
+        weights.clear();
+        if cut == Cut::NONE {
+            // Ruled-out tokens come along: their weight is 0.
+            ids.extend(0..logits.len() as u32);
+            weights.extend_from_slice(logits);
+        } else {
+            for (id, &logit) in (0u32..).zip(logits) {
+                if cut.keeps(logit, id) {
+                    ids.push(id);
+                    weights.push(logit);
+                }
+            }
+        }
+        numeric::to_weights(weights, row.max, temperature);
+    }
+
+    /// Draws among the weighed tokens by inverting their cumulative distribution.
+    fn draw(&mut self, fallback: u32) -> u32 {
+        let Scratch { ids, weights, .. } = &self.scratch;
+        let at = numeric::pick(weights, self.uniform.draw());
+        at.and_then(|at| ids.get(at)).copied().unwrap_or(fallback)
+    }
+}
+
+/// Lists the `n` most likely tokens of `logits` `[V]` with their log-probabilities, most likely first.
+///
+/// Probabilities are as in [`Sampled::logprob`] when `logits` comes from [`Sampler::sample`]. Tokens at negative
+/// infinity are left out.
+///
+/// # Errors
+/// [`Error::Sampling`](crate::Error::Sampling) for a row that [`Sampler::sample`] refuses.
+pub fn top_logprobs(logits: &[f32], n: usize) -> Result<Vec<Sampled>> {
+    let row = Row::read(logits)?;
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let cut = cut::top_k(logits, n, &mut Vec::new());
+    let mut top: Vec<Sampled> = (0u32..)
+        .zip(logits)
+        .filter(|&(id, &logit)| cut.keeps(logit, id))
+        .map(|(token, &logit)| Sampled { token, logprob: row.logprob(logit) })
+        .collect();
+    // The sort is stable and the ids ascend, so equals stay in order of their ids.
+    top.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
+    Ok(top)
+}

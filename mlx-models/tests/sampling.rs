@@ -1,0 +1,218 @@
+//! The sampler against mlx-lm's own functions, against probability theory, and against its promises about seeds.
+//!
+//! `data/sampling.json` holds the distributions that mlx-lm 0.32.2 draws from; `data/make_sampling.py` writes it.
+
+use mlx_models::sampling::{Sampler, SamplingConfig, fresh_seed, top_logprobs};
+use mlx_models::{Error, Result};
+use serde_json::Value;
+
+/// Both sides compute in f32, with different exponentials and orders of summation.
+const TOLERANCE: f32 = 2e-5;
+
+fn numbers(list: &Value) -> Vec<f32> {
+    let list = list.as_array().expect("a list");
+    list.iter().map(|x| x.as_f64().map_or(f32::NEG_INFINITY, |x| x as f32)).collect()
+}
+
+fn ids(list: &Value) -> Vec<u32> {
+    numbers(list).into_iter().map(|x| x as u32).collect()
+}
+
+/// Reads mlx-lm's keyword arguments; an absent one keeps our default, which is mlx-lm's.
+fn config(setting: &Value) -> SamplingConfig {
+    let default = SamplingConfig::default();
+    let number = |key: &str, or: f32| setting[key].as_f64().map_or(or, |x| x as f32);
+    let count = |key: &str, or: usize| setting[key].as_u64().map_or(or, |x| x as usize);
+    let bias = setting["logit_bias"].as_object().into_iter().flatten();
+    SamplingConfig {
+        temperature: number("temp", default.temperature),
+        top_k: count("top_k", default.top_k),
+        top_p: number("top_p", default.top_p),
+        min_p: number("min_p", default.min_p),
+        repetition_penalty: number("repetition_penalty", default.repetition_penalty),
+        repetition_context_size: count("repetition_context_size", default.repetition_context_size),
+        presence_penalty: number("presence_penalty", default.presence_penalty),
+        presence_context_size: count("presence_context_size", default.presence_context_size),
+        frequency_penalty: number("frequency_penalty", default.frequency_penalty),
+        frequency_context_size: count("frequency_context_size", default.frequency_context_size),
+        logit_bias: bias
+            .map(|(k, v)| (k.parse().expect("an id"), v.as_f64().expect("a bias") as f32))
+            .collect(),
+    }
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= TOLERANCE * w.abs().max(1.0), "{what}[{i}] = {g}, not {w}");
+    }
+}
+
+#[test]
+fn kept_tokens_and_probabilities_equal_mlx_lm() {
+    let data: Value = serde_json::from_str(include_str!("data/sampling.json")).expect("valid JSON");
+    let history = ids(&data["history"]);
+    let cases = data["cases"].as_array().expect("a list of cases");
+    assert!(cases.len() >= 100);
+    for case in cases {
+        let (row, setting) = (case["row"].as_str().expect("a name"), &case["setting"]);
+        let name = format!("{row} {setting}");
+        let mut logits = numbers(&data["rows"][row]);
+        let mut sampler = Sampler::new(config(setting), 1).expect("a valid setting");
+        let got = sampler.distribution(&mut logits, &history).expect("a valid row");
+
+        // Top-k at a tie: mlx-lm keeps any of the equals, we keep the lowest ids, so only the numbers can agree.
+        let (got_ids, mut got_probs): (Vec<u32>, Vec<f32>) = got.into_iter().unzip();
+        let (want_ids, mut want_probs) = (ids(&case["ids"]), numbers(&case["probs"]));
+        if setting["top_k"].is_null() || row != "tied" {
+            assert_eq!(got_ids, want_ids, "{name}");
+            let all = top_logprobs(&logits, logits.len()).expect("a valid row");
+            let of = |id: &u32| all.iter().find(|s| s.token == *id).map_or(f32::NAN, |s| s.logprob);
+            assert_close(&name, &got_ids.iter().map(of).collect::<Vec<_>>(), &numbers(&case["logprobs"]));
+        } else {
+            got_probs.sort_by(f32::total_cmp);
+            want_probs.sort_by(f32::total_cmp);
+        }
+        assert_close(&name, &got_probs, &want_probs);
+    }
+}
+
+/// Pearson's chi-square of `draws` tokens against the sampler's own distribution, with its degrees of freedom.
+fn chi_square(config: SamplingConfig, row: &[f32], draws: u32) -> (f64, f64) {
+    let mut sampler = Sampler::new(config, 7).expect("a valid setting");
+    let expected = sampler.distribution(&mut row.to_vec(), &[]).expect("a valid row");
+    let mut counts = vec![0u32; row.len()];
+    for _ in 0..draws {
+        let sampled = sampler.sample(&mut row.to_vec(), &[]).expect("a valid row");
+        counts[sampled.token as usize] += 1;
+    }
+    assert_eq!(
+        expected.iter().map(|&(id, _)| counts[id as usize]).sum::<u32>(),
+        draws,
+        "a filtered token was drawn"
+    );
+    let term = |&(id, p): &(u32, f32)| {
+        let mean = f64::from(p) * f64::from(draws);
+        (f64::from(counts[id as usize]) - mean).powi(2) / mean
+    };
+    (expected.iter().map(term).sum(), expected.len() as f64 - 1.0)
+}
+
+#[test]
+fn frequencies_of_the_draw_follow_the_distribution() {
+    let row: Vec<f32> = (0..24).map(|i| ((i * 37) % 24) as f32 / 10.0).collect();
+    let configs = [
+        SamplingConfig { temperature: 1.0, ..SamplingConfig::default() },
+        SamplingConfig { temperature: 0.4, top_k: 10, ..SamplingConfig::default() },
+        SamplingConfig { temperature: 1.5, top_p: 0.8, min_p: 0.15, ..SamplingConfig::default() },
+    ];
+    for config in configs {
+        let (statistic, freedom) = chi_square(config.clone(), &row, 20_000);
+        // Mean and variance of chi-square are k and 2k: four deviations is beyond the 0.1% point for these k.
+        let limit = freedom + 4.0 * (2.0 * freedom).sqrt();
+        assert!(statistic < limit, "{config:?}: chi-square {statistic:.1} over {limit:.1}");
+        assert!(statistic > freedom / 5.0, "{config:?}: chi-square {statistic:.2} is too good to be random");
+    }
+}
+
+fn tokens(config: &SamplingConfig, seed: u64, row: &[f32]) -> Vec<u32> {
+    let mut sampler = Sampler::new(config.clone(), seed).expect("a valid setting");
+    (0..20).map(|_| sampler.sample(&mut row.to_vec(), &[]).expect("a valid row").token).collect()
+}
+
+#[test]
+fn a_seed_decides_the_tokens_whatever_runs_beside_it() {
+    let row: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 400.0).collect();
+    let config = SamplingConfig { temperature: 1.0, top_p: 0.95, ..SamplingConfig::default() };
+    let alone = tokens(&config, 11, &row);
+
+    let mut one = Sampler::new(config.clone(), 11).expect("a valid setting");
+    let mut other = Sampler::new(config.clone(), 12).expect("a valid setting");
+    let mut beside = Vec::new();
+    for _ in 0..20 {
+        other.sample(&mut row.clone(), &[]).expect("a valid row");
+        beside.push(one.sample(&mut row.clone(), &[]).expect("a valid row").token);
+        other.distribution(&mut row.clone(), &[]).expect("a valid row");
+    }
+    assert_eq!(beside, alone);
+    assert_ne!(tokens(&config, 12, &row), alone);
+
+    let fresh: std::collections::HashSet<Vec<u32>> =
+        (0..10).map(|_| tokens(&config, fresh_seed().expect("the system has entropy"), &row)).collect();
+    assert!(fresh.len() >= 9, "only {} of 10 unseeded runs differ", fresh.len());
+}
+
+#[test]
+fn these_tokens_belong_to_this_seed_on_every_platform() {
+    let row: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 400.0).collect();
+    let config = SamplingConfig { temperature: 0.9, top_k: 100, ..SamplingConfig::default() };
+    assert_eq!(tokens(&config, 42, &row)[..8], GOLDEN);
+}
+
+/// Recorded once; a change here means that users' seeds no longer give the same text.
+const GOLDEN: [u32; 8] = [334, 284, 495, 359, 828, 75, 495, 260];
+
+#[test]
+fn temperature_zero_is_the_lowest_id_of_the_highest_logit() {
+    let row = [0.0, 2.5, -1.0, 2.5, 2.5];
+    for seed in 0..10 {
+        let config = SamplingConfig { top_k: 3, top_p: 0.2, min_p: 0.9, ..SamplingConfig::default() };
+        let mut sampler = Sampler::new(config, seed).expect("a valid setting");
+        let sampled = sampler.sample(&mut row.clone(), &[]).expect("a valid row");
+        assert_eq!((sampled.token, sampled.logprob.to_bits()), (1, sampler_logprob(&row).to_bits()));
+    }
+}
+
+/// ln(e^2.5 / Σ e^x) of the row above, by the crate's other road to it.
+fn sampler_logprob(row: &[f32]) -> f32 {
+    top_logprobs(row, 1).expect("a valid row")[0].logprob
+}
+
+#[test]
+fn extreme_numbers_still_give_a_kept_token() {
+    let rows: [&[f32]; 4] = [
+        &[f32::MAX, f32::MIN, 0.0],
+        &[f32::NEG_INFINITY, -3e38, f32::NEG_INFINITY],
+        &[-1e-45, 0.0, 1e-45],
+        &[5.0],
+    ];
+    for temperature in [f32::MIN_POSITIVE, 1e-45, 1.0, f32::MAX] {
+        for (top_k, top_p, min_p) in
+            [(0, 1.0, 0.0), (1, 1e-30, 1.0), (2, 0.999_999_9, 1e-45), (usize::MAX, 0.5, 0.5)]
+        {
+            let config = SamplingConfig { temperature, top_k, top_p, min_p, ..SamplingConfig::default() };
+            for row in rows {
+                let mut sampler = Sampler::new(config.clone(), 3).expect("a valid setting");
+                let sampled = sampler.sample(&mut row.to_vec(), &[]).expect("a valid row");
+                assert!(row[sampled.token as usize] > f32::NEG_INFINITY, "{config:?} on {row:?}");
+                assert!(sampled.logprob <= 0.0, "{config:?} on {row:?}: {sampled:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_without_an_answer_is_an_error_and_not_token_zero() {
+    let hot = SamplingConfig { temperature: 1.0, ..SamplingConfig::default() };
+    for config in [SamplingConfig::default(), hot] {
+        for row in [vec![], vec![1.0, f32::NAN], vec![f32::NEG_INFINITY; 3], vec![f32::INFINITY, 0.0]] {
+            let sampled: Result<_> =
+                Sampler::new(config.clone(), 0).and_then(|mut s| s.sample(&mut row.clone(), &[]));
+            assert!(matches!(sampled, Err(Error::Sampling { .. })), "{row:?} gives {sampled:?}");
+        }
+    }
+    let banned = SamplingConfig { logit_bias: vec![(0, f32::NEG_INFINITY)], ..SamplingConfig::default() };
+    let error =
+        Sampler::new(banned, 0).and_then(|mut s| s.sample(&mut [1.0], &[])).expect_err("all are banned");
+    assert!(error.to_string().contains("every token is ruled out"), "{error}");
+}
+
+#[test]
+fn top_logprobs_are_sorted_and_sum_to_one() {
+    let row = [0.0, 2.0, f32::NEG_INFINITY, 2.0, 1.0];
+    let all = top_logprobs(&row, 99).expect("a valid row");
+    assert_eq!(all.iter().map(|s| s.token).collect::<Vec<_>>(), [1, 3, 4, 0]);
+    assert!((all.iter().map(|s| s.logprob.exp()).sum::<f32>() - 1.0).abs() < 1e-6);
+    assert_eq!(top_logprobs(&row, 2).expect("a valid row"), all[..2]);
+    assert!(top_logprobs(&row, 0).expect("a valid row").is_empty());
+}
