@@ -21,6 +21,18 @@ pub enum Weight {
 }
 
 impl Weight {
+    /// Rows and columns of the matrix that the weight stands for, `[N, K]`; axes that are missing count as 1.
+    pub fn shape(&self) -> [usize; 2] {
+        let dims = |a: &Array| [0, 1].map(|axis| a.shape().get(axis).map_or(1, |n| *n as usize));
+        match self {
+            Weight::Dense(weight) => dims(weight),
+            Weight::Quantized { weight, quantization, .. } => {
+                let [rows, words] = dims(weight);
+                [rows, words * 32 / quantization.bits.max(1) as usize]
+            }
+        }
+    }
+
     /// `x Wᵀ`: `[.., K] -> [.., N]`
     ///
     /// # Errors

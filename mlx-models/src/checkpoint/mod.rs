@@ -1,0 +1,91 @@
+//! A model on disk: a folder in Hugging Face layout, or one GGUF file.
+
+mod folder;
+mod packed;
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use mlx_core::DType;
+
+use crate::gguf::GgufFile;
+use crate::{Error, Result};
+
+pub use folder::Folder;
+pub use weights::Weights;
+
+/// A model on disk whose headers have been read and checked; its weights are read when a model is made of it.
+#[derive(Debug)]
+pub enum Checkpoint {
+    /// `config.json` and safetensors files.
+    Folder(Folder),
+    /// Everything in one file.
+    Gguf(Box<GgufFile>),
+}
+
+impl Checkpoint {
+    /// Opens a folder with a `config.json`, or a `.gguf` file.
+    ///
+    /// # Errors
+    /// When there is neither, or a header is broken.
+    pub fn open(path: &Path) -> Result<Self> {
+        let metadata =
+            std::fs::metadata(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        if metadata.is_dir() {
+            return Ok(Checkpoint::Folder(Folder::open(path)?));
+        }
+        Ok(Checkpoint::Gguf(Box::new(GgufFile::open(path)?)))
+    }
+
+    /// The folder or file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Checkpoint::Folder(folder) => folder.path(),
+            Checkpoint::Gguf(file) => file.path(),
+        }
+    }
+
+    /// `model_type` of the configuration, or `general.architecture` of a GGUF file.
+    ///
+    /// # Errors
+    /// When the checkpoint does not say.
+    pub fn model_type(&self) -> Result<&str> {
+        match self {
+            Checkpoint::Folder(folder) => folder.model_type(),
+            Checkpoint::Gguf(file) => file.metadata().str("general.architecture"),
+        }
+    }
+
+    /// The tensors under the names that `rename` gives them; `None` drops a tensor that the model does not use.
+    ///
+    /// `dtype` is what the model computes in, whatever the weights are stored as.
+    ///
+    /// # Errors
+    /// When a header is broken, or two tensors get one name.
+    pub fn weights(&self, dtype: DType, rename: impl Fn(&str) -> Option<String>) -> Result<Weights<'_>> {
+        Weights::new(self, dtype, rename)
+    }
+
+    /// The dtype that the checkpoint's weights suggest to compute in.
+    ///
+    /// That of the tensor whose name contains `name`, or of its scales where it is quantized. GGUF files compute in
+    /// float32: their scales have more digits than 16 bits hold.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn dtype(&self, name: &str) -> Result<DType> {
+        match self {
+            Checkpoint::Folder(folder) => folder.dtype(name),
+            Checkpoint::Gguf(_) => Ok(DType::F32),
+        }
+    }
+
+    /// An error about this checkpoint.
+    pub(crate) fn refuse(&self, message: impl Into<String>) -> Error {
+        refuse(self.path(), message)
+    }
+}
+
+pub(crate) fn refuse(path: &Path, message: impl Into<String>) -> Error {
+    Error::Checkpoint { path: PathBuf::from(path), message: message.into() }
+}

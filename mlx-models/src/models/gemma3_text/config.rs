@@ -1,0 +1,336 @@
+//! Gemma 3's configuration, from `config.json` (classic or newer layout, plain or nested) or GGUF metadata.
+
+use mlx_core::nn::Rope;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::checkpoint::refuse;
+use crate::gguf::GgufFile;
+use crate::{Checkpoint, Error, Result};
+
+/// Sizes that no real model comes near. They keep products of sizes inside 64 bits.
+const MAX_SIZE: usize = 1 << 24;
+const MAX_LAYERS: usize = 4096;
+/// Every sixth layer sees everything.
+const SLIDING_WINDOW_PATTERN: usize = 6;
+
+/// Which keys a layer's queries see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum LayerType {
+    #[serde(rename = "sliding_attention")]
+    Sliding,
+    #[serde(rename = "full_attention")]
+    Full,
+}
+
+/// What the model is made of, checked.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) vocab_size: usize,
+    pub(super) hidden_size: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) num_attention_heads: usize,
+    pub(super) num_key_value_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) rms_norm_eps: f32,
+    /// Queries are multiplied by this to the power of -1/2.
+    pub(super) query_pre_attn_scalar: f32,
+    pub(super) sliding_window: usize,
+    pub(super) max_position_embeddings: usize,
+    pub(super) layer_types: Vec<LayerType>,
+    sliding_rope: RopeParameters,
+    full_rope: RopeParameters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RopeParameters {
+    theta: f32,
+    /// Positions are divided by this.
+    factor: f32,
+}
+
+/// The fields of `config.json`, with the defaults that the reference's configuration class has.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Json {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+    head_dim: usize,
+    hidden_activation: String,
+    max_position_embeddings: usize,
+    rms_norm_eps: f32,
+    attention_bias: bool,
+    query_pre_attn_scalar: f32,
+    sliding_window: usize,
+    sliding_window_pattern: Option<usize>,
+    layer_types: Option<Vec<LayerType>>,
+    rope_theta: f32,
+    rope_local_base_freq: f32,
+    rope_scaling: Option<JsonRope>,
+    rope_parameters: Option<JsonRopes>,
+    final_logit_softcapping: Option<f32>,
+    attn_logit_softcapping: Option<f32>,
+    use_bidirectional_attention: Option<bool>,
+    tie_word_embeddings: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct JsonRopes {
+    sliding_attention: JsonRope,
+    full_attention: JsonRope,
+}
+
+#[derive(Default, Deserialize)]
+struct JsonRope {
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    rope_theta: Option<f32>,
+    factor: Option<f32>,
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Json {
+            vocab_size: 262_208,
+            hidden_size: 2304,
+            intermediate_size: 9216,
+            num_hidden_layers: 26,
+            num_attention_heads: 8,
+            num_key_value_heads: 4,
+            head_dim: 256,
+            hidden_activation: "gelu_pytorch_tanh".to_owned(),
+            max_position_embeddings: 131_072,
+            rms_norm_eps: 1e-6,
+            attention_bias: false,
+            query_pre_attn_scalar: 256.0,
+            sliding_window: 4096,
+            sliding_window_pattern: None,
+            layer_types: None,
+            rope_theta: 1e6,
+            rope_local_base_freq: 1e4,
+            rope_scaling: None,
+            rope_parameters: None,
+            final_logit_softcapping: None,
+            attn_logit_softcapping: None,
+            use_bidirectional_attention: None,
+            tie_word_embeddings: None,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let config = match checkpoint {
+            Checkpoint::Folder(folder) => Self::from_json(folder.config()).map_err(|field| {
+                let path = folder.path().join("config.json");
+                refuse(&path, field)
+            })?,
+            Checkpoint::Gguf(file) => Self::from_gguf(file)?,
+        };
+        config.validate().map_err(|message| checkpoint.refuse(message))?;
+        Ok(config)
+    }
+
+    /// # Errors
+    /// What is wrong, naming the field.
+    fn from_json(config: &Value) -> Result<Self, String> {
+        let text = config.get("text_config").unwrap_or(config);
+        let json = Json::deserialize(text).map_err(|error| error.to_string())?;
+        let unsupported = [
+            (
+                json.hidden_activation != "gelu_pytorch_tanh",
+                "hidden_activation",
+                json.hidden_activation.clone(),
+            ),
+            (json.attention_bias, "attention_bias", "true".to_owned()),
+            (json.final_logit_softcapping.is_some(), "final_logit_softcapping", "a number".to_owned()),
+            (json.attn_logit_softcapping.is_some(), "attn_logit_softcapping", "a number".to_owned()),
+            (
+                json.use_bidirectional_attention == Some(true),
+                "use_bidirectional_attention",
+                "true".to_owned(),
+            ),
+            (json.tie_word_embeddings == Some(false), "tie_word_embeddings", "false".to_owned()),
+        ];
+        if let Some((_, field, value)) = unsupported.iter().find(|(is_set, ..)| *is_set) {
+            return Err(format!(
+                "{field} is {value}, which Gemma 3 models do not have and this crate does not support"
+            ));
+        }
+        let (sliding_rope, full_rope) = ropes(&json)?;
+        let layer_types = match json.layer_types {
+            Some(types) if types.len() != json.num_hidden_layers => {
+                let (entries, layers) = (types.len(), json.num_hidden_layers);
+                return Err(format!("layer_types has {entries} entries for num_hidden_layers {layers}"));
+            }
+            Some(types) if types.is_empty() || types.len() > MAX_LAYERS => {
+                return Err(layer_count(types.len()));
+            }
+            Some(types) => types,
+            None => pattern(
+                json.num_hidden_layers,
+                json.sliding_window_pattern.unwrap_or(SLIDING_WINDOW_PATTERN),
+            )?,
+        };
+        Ok(Config {
+            vocab_size: json.vocab_size,
+            hidden_size: json.hidden_size,
+            intermediate_size: json.intermediate_size,
+            num_attention_heads: json.num_attention_heads,
+            num_key_value_heads: json.num_key_value_heads,
+            head_dim: json.head_dim,
+            rms_norm_eps: json.rms_norm_eps,
+            query_pre_attn_scalar: json.query_pre_attn_scalar,
+            sliding_window: json.sliding_window,
+            max_position_embeddings: json.max_position_embeddings,
+            layer_types,
+            sliding_rope,
+            full_rope,
+        })
+    }
+
+    fn from_gguf(file: &GgufFile) -> Result<Self> {
+        let metadata = file.metadata();
+        let size = |key: &str| metadata.u32(&format!("gemma3.{key}")).map(|n| n as usize);
+        let optional = |key: &str| metadata.optional_f32(&format!("gemma3.{key}"));
+        let bad = |message: String| -> Error { refuse(file.path(), message) };
+
+        let (layers, hidden_size, heads) =
+            (size("block_count")?, size("embedding_length")?, size("attention.head_count")?);
+        let head_dim = size("attention.key_length")?;
+        // The file does not carry it: 27B, the model with 62 layers, divides by its head width, the others by head_dim.
+        let query_pre_attn_scalar =
+            if layers == 62 { hidden_size as f32 / heads.max(1) as f32 } else { head_dim as f32 };
+        let factor = match metadata.optional_str("gemma3.rope.scaling.type")? {
+            None | Some("none") => 1.0,
+            Some("linear") => optional("rope.scaling.factor")?.unwrap_or(1.0),
+            Some(other) => {
+                return Err(bad(format!("rope.scaling.type {other:?} is not supported; linear is")));
+            }
+        };
+        let vocabulary = file.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied());
+        Ok(Config {
+            vocab_size: vocabulary.ok_or_else(|| bad("tensor token_embd.weight is missing".to_owned()))?,
+            hidden_size,
+            intermediate_size: size("feed_forward_length")?,
+            num_attention_heads: heads,
+            num_key_value_heads: size("attention.head_count_kv")?,
+            head_dim,
+            rms_norm_eps: metadata.f32("gemma3.attention.layer_norm_rms_epsilon")?,
+            query_pre_attn_scalar,
+            sliding_window: size("attention.sliding_window")?,
+            max_position_embeddings: size("context_length")?,
+            layer_types: pattern(layers, SLIDING_WINDOW_PATTERN).map_err(bad)?,
+            sliding_rope: RopeParameters {
+                theta: optional("rope.freq_base_swa")?.unwrap_or(1e4),
+                factor: 1.0,
+            },
+            full_rope: RopeParameters { theta: optional("rope.freq_base")?.unwrap_or(1e6), factor },
+        })
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("sliding_window", self.sliding_window),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
+            return Err(format!("{name} is {size}; it must lie between 1 and {MAX_SIZE}"));
+        }
+        if self.num_attention_heads % self.num_key_value_heads != 0 {
+            return Err(format!(
+                "num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                self.num_attention_heads, self.num_key_value_heads
+            ));
+        }
+        if self.head_dim % 2 != 0 || self.head_dim * self.num_attention_heads > MAX_SIZE {
+            return Err(format!(
+                "head_dim is {}; it must be even, and not absurd times the heads",
+                self.head_dim
+            ));
+        }
+        let ropes = [("sliding", self.sliding_rope), ("full", self.full_rope)];
+        let numbers =
+            [("rms_norm_eps", self.rms_norm_eps), ("query_pre_attn_scalar", self.query_pre_attn_scalar)]
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .chain(ropes.iter().flat_map(|(kind, rope)| {
+                    [
+                        (format!("rope_theta of {kind} layers"), rope.theta),
+                        (format!("rope factor of {kind} layers"), rope.factor),
+                    ]
+                }));
+        for (name, value) in numbers {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(format!("{name} is {value}; it must be a positive number"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn rope(&self, layer_type: LayerType) -> Rope {
+        let parameters = match layer_type {
+            LayerType::Sliding => self.sliding_rope,
+            LayerType::Full => self.full_rope,
+        };
+        Rope { dims: self.head_dim as i32, base: parameters.theta, scale: 1.0 / parameters.factor }
+    }
+}
+
+/// Parameters for sliding and full layers: `rope_parameters`, else the classic fields, whose scaling is for full layers.
+fn ropes(json: &Json) -> Result<(RopeParameters, RopeParameters), String> {
+    match &json.rope_parameters {
+        Some(ropes) => Ok((
+            rope(
+                "rope_parameters.sliding_attention",
+                Some(&ropes.sliding_attention),
+                json.rope_local_base_freq,
+            )?,
+            rope("rope_parameters.full_attention", Some(&ropes.full_attention), json.rope_theta)?,
+        )),
+        None => Ok((
+            rope("rope_local_base_freq", None, json.rope_local_base_freq)?,
+            rope("rope_scaling", json.rope_scaling.as_ref(), json.rope_theta)?,
+        )),
+    }
+}
+
+fn rope(field: &str, json: Option<&JsonRope>, theta: f32) -> Result<RopeParameters, String> {
+    let Some(json) = json else { return Ok(RopeParameters { theta, factor: 1.0 }) };
+    let theta = json.rope_theta.unwrap_or(theta);
+    match json.rope_type.as_deref() {
+        None | Some("default") => Ok(RopeParameters { theta, factor: 1.0 }),
+        Some("linear") => {
+            let factor = json.factor.ok_or_else(|| format!("{field}: linear scaling without a factor"))?;
+            Ok(RopeParameters { theta, factor })
+        }
+        Some(other) => Err(format!("{field}: rope type {other:?} is not supported; default and linear are")),
+    }
+}
+
+/// Every `period`-th layer sees everything, the others slide.
+fn pattern(layers: usize, period: usize) -> Result<Vec<LayerType>, String> {
+    if !(1..=MAX_LAYERS).contains(&layers) {
+        return Err(layer_count(layers));
+    }
+    if period == 0 {
+        return Err("sliding_window_pattern is 0; it must be at least 1".to_owned());
+    }
+    let kind =
+        |layer: usize| if (layer + 1).is_multiple_of(period) { LayerType::Full } else { LayerType::Sliding };
+    Ok((0..layers).map(kind).collect())
+}
+
+fn layer_count(layers: usize) -> String {
+    format!("num_hidden_layers is {layers}; it must lie between 1 and {MAX_LAYERS}")
+}
