@@ -1,4 +1,5 @@
-//! The block formats against the Python package `gguf`, bit for bit, and their affine form against MLX's packing.
+//! The block formats against the Python package `gguf`, bit for bit, and their affine form against MLX's
+//! packing.
 //!
 //! The expected values and words were written by `data/make_blocks.py`.
 

@@ -1,6 +1,7 @@
 //! A real file against the Python package `gguf`: every tensor's name, type, shape and values, bit for bit.
 //!
-//! The expected sums were written by `data/make_gguf_sums.py`. The file is found through `MLX_TEST_GEMMA_GGUF`.
+//! The expected sums were written by `data/make_gguf_sums.py`. The file is found through
+//! `MLX_TEST_GEMMA_GGUF`.
 
 use mlx_models::gguf::GgufFile;
 use serde_json::Value;

@@ -8,8 +8,9 @@ pub(super) const GROUP_SIZE: usize = 32;
 
 /// Weights in MLX's affine quantization: a value is `scale * q + bias`.
 ///
-/// The vectors are flat. For a tensor of `rows` rows of `cols` elements their shapes are `[rows, cols * bits / 32]`
-/// for `weight` and `[rows, cols / group_size]` for `scales` and `biases`; no padding lies between rows.
+/// The vectors are flat. For a tensor of `rows` rows of `cols` elements, `weight` has the shape
+/// `[rows, cols * bits / 32]`, and `scales` and `biases` have `[rows, cols / group_size]`; no padding lies
+/// between rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
     /// Bits of one level.
@@ -26,14 +27,14 @@ pub struct Affine {
 
 /// Repacks blocks for MLX's `dequantize` and `quantized_matmul`, without loss.
 ///
-/// The values equal those of [`dequantize`](super::dequantize) bit for bit, except that a zero is always `+0.0` in
-/// the formats with a zero point (Q4_0, Q5_0, Q8_0). That holds with and without fused multiply-add, because a scale
-/// has at most 17 significant bits and a level at most 8. It holds in f32 only: the scales of Q4_K and Q5_K do not fit
-/// an f16, and neither do the values of any format.
+/// The values equal those of [`dequantize`](super::dequantize) bit for bit, except that a zero is always
+/// `+0.0` in the formats with a zero point (Q4_0, Q5_0, Q8_0). That holds with and without fused
+/// multiply-add, because a scale has at most 17 significant bits and a level at most 8. It holds in f32 only:
+/// the scales of Q4_K and Q5_K do not fit an f16, and neither do the values of any format.
 ///
 /// # Errors
-/// When `bytes` is not a whole number of blocks, when the format has groups of 16 (Q2_K, Q3_K, Q6_K), and when a
-/// scale or minimum is not finite.
+/// When `bytes` is not a whole number of blocks, when the format has groups of 16 (Q2_K, Q3_K, Q6_K), and
+/// when a scale or minimum is not finite.
 pub fn to_affine(format: BlockFormat, bytes: &[u8]) -> Result<Affine, BlockError> {
     if !format.is_affine() {
         return Err(BlockError::NotAffine { format });

@@ -1,15 +1,16 @@
 //! Super-blocks of 256 levels whose group scales are themselves small integers: the K formats.
 //!
-//! | format | bytes of a block                                            | value of level `q` in group `i`   |
-//! |--------|-------------------------------------------------------------|-----------------------------------|
-//! | Q2_K   | `scales[16]`, `qs[64]`, `d` f16, `dmin` f16                 | `d * sc[i] * q - dmin * m[i]`     |
-//! | Q3_K   | `hmask[32]`, `qs[64]`, `scales[12]`, `d` f16                | `d * (sc[i] - 32) * (q - 4)`      |
-//! | Q4_K   | `d` f16, `dmin` f16, `scales[12]`, `qs[128]`                | `d * sc[i] * q - dmin * m[i]`     |
-//! | Q5_K   | `d` f16, `dmin` f16, `scales[12]`, `qh[32]`, `qs[128]`      | `d * sc[i] * q - dmin * m[i]`     |
-//! | Q6_K   | `ql[128]`, `qh[64]`, `scales[16]` signed, `d` f16           | `d * sc[i] * (q - 32)`            |
+//! | format | bytes of a block                                       | value of `q` in group `i`       |
+//! |--------|--------------------------------------------------------|---------------------------------|
+//! | Q2_K   | `scales[16]`, `qs[64]`, `d` f16, `dmin` f16            | `d * sc[i] * q - dmin * m[i]`   |
+//! | Q3_K   | `hmask[32]`, `qs[64]`, `scales[12]`, `d` f16           | `d * (sc[i] - 32) * (q - 4)`    |
+//! | Q4_K   | `d` f16, `dmin` f16, `scales[12]`, `qs[128]`           | `d * sc[i] * q - dmin * m[i]`   |
+//! | Q5_K   | `d` f16, `dmin` f16, `scales[12]`, `qh[32]`, `qs[128]` | `d * sc[i] * q - dmin * m[i]`   |
+//! | Q6_K   | `ql[128]`, `qh[64]`, `scales[16]` signed, `d` f16      | `d * sc[i] * (q - 32)`          |
 //!
-//! Levels are cut into bit planes. A plane of `w` bytes with fields of `b` bits holds runs of `8 / b` times `w` levels:
-//! the lowest field of the `w` bytes first, then the next field of the same bytes (see [`field`]).
+//! Levels are cut into bit planes. A plane of `w` bytes with fields of `b` bits holds runs of `8 / b` times
+//! `w` levels: the lowest field of the `w` bytes first, then the next field of the same bytes (see
+//! [`field`]).
 
 use super::groups::{Group, Offset, half};
 use std::array::from_fn;
@@ -93,8 +94,9 @@ fn field<const BITS: usize, const WIDTH: usize>(bytes: &[u8], i: usize) -> u8 {
 
 /// The 6-bit scale and minimum of group `i` of Q4_K and Q5_K.
 ///
-/// Groups 0 to 3 lie in the low six bits of bytes 0 to 3 (scales) and 4 to 7 (minima). Groups 4 to 7 have their low
-/// four bits in the nibbles of bytes 8 to 11, and their high two in what the first eight bytes leave free.
+/// Groups 0 to 3 lie in the low six bits of bytes 0 to 3 (scales) and 4 to 7 (minima). Groups 4 to 7 have
+/// their low four bits in the nibbles of bytes 8 to 11, and their high two in what the first eight bytes
+/// leave free.
 fn scale_and_min(scales: &[u8], i: usize) -> (u8, u8) {
     if i < 4 {
         (scales[i] & 0x3f, scales[i + 4] & 0x3f)

@@ -8,8 +8,8 @@
 //! | Q5_1   | `d` f16, `m` f16, `qh` u32, `qs[16]`                      | `d * q + m`   |
 //! | Q8_0   | `d` f16, `qs[32]` signed                                  | `d * q`       |
 //!
-//! The low nibbles of `qs` are elements 0 to 15 and the high nibbles 16 to 31; bit `i` of `qh` is the fifth bit of
-//! element `i`.
+//! The low nibbles of `qs` are elements 0 to 15 and the high nibbles 16 to 31; bit `i` of `qh` is the fifth
+//! bit of element `i`.
 
 use super::groups::{Group, Offset, half};
 

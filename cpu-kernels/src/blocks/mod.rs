@@ -1,7 +1,8 @@
 //! ggml's block formats: the packed weights of GGUF files.
 //!
-//! A tensor in a block format is a sequence of equal blocks along its last axis. A block holds small integers, called
-//! levels here, in groups of 16 or 32 that share one scale; the value of a level `q` is either
+//! A tensor in a block format is a sequence of equal blocks along its last axis. A block holds small
+//! integers, called levels here, in groups of 16 or 32 that share one scale; the value of a level `q` is
+//! either
 //!
 //! ```text
 //! scale * (q - zero)        Q4_0  Q5_0  Q8_0  Q3_K  Q6_K
@@ -9,8 +10,8 @@
 //! ```
 //!
 //! The layouts are those of ggml's `ggml-common.h`, and the arithmetic that of the Python package `gguf`
-//! (`gguf.quants.dequantize`): [`dequantize`] returns the same bits. [`to_affine`] repacks the formats that MLX's
-//! affine quantization can hold without loss.
+//! (`gguf.quants.dequantize`): [`dequantize`] returns the same bits. [`to_affine`] repacks the formats that
+//! MLX's affine quantization can hold without loss.
 //!
 //! ```
 //! use cpu_kernels::blocks::{BlockFormat, dequantize};

@@ -32,7 +32,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     out.flush()?;
     out.get_ref().sync_all()?;
     fs::rename(&temporary.0, path)?;
-    // Makes the rename itself durable. The contents are safe already, and some file systems cannot sync a folder.
+    // Makes the rename itself durable. The contents are safe already, and some file systems cannot sync a
+    // folder.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
 }

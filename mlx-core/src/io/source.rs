@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Where a format's reader gets its bytes: a file, or memory.
 ///
-/// Reads name their position, so threads may share a source. The length is taken once, when the source is made;
-/// if the file shrinks later, reads past its end fail.
+/// Reads name their position, so threads may share a source. The length is taken once, when the source is
+/// made; if the file shrinks later, reads past its end fail.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,

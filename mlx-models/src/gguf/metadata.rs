@@ -208,9 +208,10 @@ fn unknown_type(reader: &Reader<'_>, key: &str, id: u32) -> Error {
 
 /// A file's metadata.
 ///
-/// Each getter comes in two forms: the plain one fails when the key is missing, the `optional_` one returns `None`.
-/// Both fail when the value has another type, with a message that names the file, the key and the type found.
-/// Integers are taken in any width as long as the value fits, because writers differ in the one they choose.
+/// Each getter comes in two forms: the plain one fails when the key is missing, the `optional_` one returns
+/// `None`. Both fail when the value has another type, with a message that names the file, the key and the
+/// type found. Integers are taken in any width as long as the value fits, because writers differ in the one
+/// they choose.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     path: PathBuf,

@@ -8,8 +8,8 @@
 //! data                   each tensor at its offset from here, a multiple of the alignment
 //! ```
 //!
-//! The format is that of <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian.
-//! The reader takes nothing on trust: see [`GgufFile::open`] for what it checks.
+//! The format is that of <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3,
+//! little-endian. The reader takes nothing on trust: see [`GgufFile::open`] for what it checks.
 
 mod header;
 mod metadata;
@@ -30,7 +30,8 @@ use tensors::Tensors;
 
 /// A GGUF file whose header has been checked.
 ///
-/// Metadata and the list of tensors are in memory, the tensors' data is read when asked for. Threads may share one.
+/// Metadata and the list of tensors are in memory, the tensors' data is read when asked for. Threads may
+/// share one.
 #[derive(Debug)]
 pub struct GgufFile {
     source: Source,
@@ -41,13 +42,14 @@ pub struct GgufFile {
 impl GgufFile {
     /// Opens a file, reads its metadata and checks its list of tensors.
     ///
-    /// Counts and lengths are compared with what is left of the file before anything is allocated, and the metadata
-    /// may take 256 MiB of memory. Keys and names may not repeat; tensors have at most four axes, whole blocks in each
-    /// row, an aligned offset, and data that lies inside the file and overlaps no other.
+    /// Counts and lengths are compared with what is left of the file before anything is allocated, and the
+    /// metadata may take 256 MiB of memory. Keys and names may not repeat; tensors have at most four axes,
+    /// whole blocks in each row, an aligned offset, and data that lies inside the file and overlaps no other.
     ///
     /// # Errors
-    /// When the file cannot be read, when it breaks one of these rules, when it is of version 1 or big-endian, and
-    /// when a tensor has a type that [`GgmlType`] does not list; the message names the tensor and the type.
+    /// When the file cannot be read, when it breaks one of these rules, when it is of version 1 or
+    /// big-endian, and when a tensor has a type that [`GgmlType`] does not list; the message names the tensor
+    /// and the type.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_source(Source::open(path)?)
     }
@@ -85,7 +87,8 @@ impl GgufFile {
         self.tensors.find(name)
     }
 
-    /// A tensor's bytes as the file packs them: rows in row-major order, little-endian elements or whole blocks.
+    /// A tensor's bytes as the file packs them: rows in row-major order, little-endian elements or whole
+    /// blocks.
     ///
     /// # Errors
     /// When the file has no such tensor, or cannot be read.
@@ -94,11 +97,24 @@ impl GgufFile {
         Ok(self.source.read(tensor.position, tensor.nbytes)?)
     }
 
+    /// Reads a tensor's packed bytes into `out`, which must be [`nbytes`](GgufTensor::nbytes) long.
+    ///
+    /// # Errors
+    /// When the file has no such tensor, when `out` has another length, or when the file cannot be read.
+    pub fn read_into(&self, name: &str, out: &mut [u8]) -> Result<()> {
+        let tensor = self.require(name)?;
+        if out.len() as u64 != tensor.nbytes {
+            let message = format!("tensor {name:?} takes {} bytes, not {}", tensor.nbytes, out.len());
+            return Err(self.refuse(message));
+        }
+        Ok(self.source.read_into(tensor.position, out)?)
+    }
+
     /// A tensor's values as f32, in row-major order; the bits equal those of the Python package `gguf`.
     ///
     /// # Errors
-    /// When the file has no such tensor or cannot be read, when the tensor holds integers or f64, and when memory is
-    /// short.
+    /// When the file has no such tensor or cannot be read, when the tensor holds integers or f64, and when
+    /// memory is short.
     pub fn dequantize(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.require(name)?;
         let refuse = |message: &str| self.refuse(format!("tensor {name:?}: {message}"));

@@ -96,7 +96,8 @@ impl<'a> Reader<'a> {
         self.admit(what, count, smallest, memory)
     }
 
-    /// Checks that `count` things of at least `smallest` bytes each can follow, and may take `memory` each once read.
+    /// Checks that `count` things of at least `smallest` bytes each can follow, and may take `memory` each
+    /// once read.
     pub(super) fn admit(&mut self, what: &str, count: u64, smallest: u64, memory: usize) -> Result<usize> {
         if count > self.remaining() / smallest {
             return Err(self.refuse(format!("{count} {what} do not fit the {} bytes left", self.remaining())));

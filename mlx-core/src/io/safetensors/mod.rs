@@ -56,13 +56,13 @@ impl TensorInfo {
 impl SafetensorsFile {
     /// Opens a file and checks its header.
     ///
-    /// The header may take 100 MiB and must fit the file. Names may not repeat; dtypes must be known; each tensor's
-    /// length must be what its shape and dtype say; and the tensors together must cover the data exactly, without
-    /// overlap or gap. Memory and time are bounded by the length of the header.
+    /// The header may take 100 MiB and must fit the file. Names may not repeat; dtypes must be known; each
+    /// tensor's length must be what its shape and dtype say; and the tensors together must cover the data
+    /// exactly, without overlap or gap. Memory and time are bounded by the length of the header.
     ///
     /// # Errors
-    /// When the file cannot be read, when it breaks one of these rules, and when a tensor has a dtype that MLX
-    /// arrays do not have, such as `F8_E4M3`.
+    /// When the file cannot be read, when it breaks one of these rules, and when a tensor has a dtype that
+    /// MLX arrays do not have, such as `F8_E4M3`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_source(Source::open(path)?)
     }

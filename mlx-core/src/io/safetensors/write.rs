@@ -27,12 +27,12 @@ pub struct TensorView<'a> {
 
 /// Writes a safetensors file that replaces `path` only once it is complete.
 ///
-/// The order of `tensors` does not matter: they are stored by falling element size, then by name, so the same tensors
-/// and metadata always make the same bytes.
+/// The order of `tensors` does not matter: they are stored by falling element size, then by name, so the same
+/// tensors and metadata always make the same bytes.
 ///
 /// # Errors
-/// When a name repeats or is `__metadata__`, when a tensor's data does not have the length that its shape and dtype
-/// say, or when the file cannot be written.
+/// When a name repeats or is `__metadata__`, when a tensor's data does not have the length that its shape and
+/// dtype say, or when the file cannot be written.
 pub fn write_safetensors(
     path: impl AsRef<Path>,
     tensors: &[TensorView<'_>],

@@ -99,11 +99,18 @@ fn tensors_are_read() {
     assert_eq!(file.tensor("q8_0").unwrap().ty, GgmlType::Block(BlockFormat::Q8_0));
     assert_eq!(file.read("scalar").unwrap(), [1, 2, 3, 4]);
     assert!(file.read("empty").unwrap().is_empty());
+    let mut scalar = [0; 4];
+    file.read_into("scalar", &mut scalar).unwrap();
+    assert_eq!(scalar, [1, 2, 3, 4]);
     assert_eq!(file.dequantize("f32").unwrap(), [1.0, -0.0, 2.0, 3.0, 4.0, 5.0]);
     assert_eq!(file.dequantize("f16").unwrap(), [1.0, -2.0]);
     assert_eq!(file.dequantize("bf16").unwrap(), [1.0, -2.0]);
     assert_eq!(file.dequantize("q8_0").unwrap(), std::array::from_fn::<f32, 32, _>(|i| i as f32 / 2.0));
     for (error, expected) in [
+        (
+            file.read_into("f16", &mut scalar[1..]).unwrap_err(),
+            "<memory>: tensor \"f16\" takes 4 bytes, not 3",
+        ),
         (file.read("lost").unwrap_err(), "<memory>: no tensor \"lost\""),
         (file.dequantize("scalar").unwrap_err(), "<memory>: tensor \"scalar\": type I32 has no f32 values"),
     ] {
