@@ -247,6 +247,7 @@ fn advice(words: &str) -> &'static str {
     } else if says(&[
         "NewConnectionError",
         "name resolution",
+        "Name or service not known",
         "ConnectTimeout",
         "ReadTimeout",
         "ProxyError",
