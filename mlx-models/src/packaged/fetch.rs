@@ -160,7 +160,8 @@ impl<'a> Place<'a> {
                 let (item, total_bytes) = (self.model.file, self.model.size);
                 progress(Progress { stage: Stage::Joining, item, done_bytes, total_bytes });
             };
-            verify::copy_hashed(&from, &mut file, &mut hash, each).map_err(|e| self.refused(&from, e))?;
+            verify::copy_hashed(&from, &mut file, &mut hash, each)
+                .map_err(|e| self.refused(&unfinished, e))?;
         }
         let finish = file.flush().and_then(|()| file.sync_all()).and_then(|()| file.metadata());
         let metadata = finish.map_err(|e| self.refused(&unfinished, e))?;

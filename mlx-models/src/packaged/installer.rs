@@ -3,10 +3,11 @@
 //! Errors here are plain sentences; [`fetch`](super::fetch) puts the model's name in front.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,12 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long an installer may take to say its version.
 const PROBE: Duration = Duration::from_secs(60);
+
+/// How long to wait for the end of an ended child's error stream.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The most bytes that are kept of what an installer says; its last words count.
+const WORDS: usize = 1 << 16;
 
 /// A program that installs wheels.
 #[derive(Debug)]
@@ -57,10 +64,10 @@ impl Installer {
 
     /// Asks the program for its version, to see whether it is there and works.
     fn probe(&self, scratch: &Path) -> Result<(), String> {
-        let log = scratch.join("probe.log");
-        let mut command = self.command(scratch);
-        let status = run(command.arg("--version"), &log, PROBE, &mut || 0)?;
-        if status.success() { Ok(()) } else { Err(last_words(&log).unwrap_or_else(|| status.to_string())) }
+        let first = if self.is_uv { &[] } else { self.first };
+        let mut command = self.command(first, scratch);
+        let (status, words) = run(command.arg("--version"), PROBE, &mut || 0)?;
+        if status.success() { Ok(()) } else { Err(last_words(&words).unwrap_or_else(|| status.to_string())) }
     }
 
     /// Installs one wheel, pinned by its hash, and returns the folder with its files, which lies in `work`.
@@ -75,13 +82,13 @@ impl Installer {
         watch: &mut dyn FnMut(u64),
     ) -> Result<PathBuf, String> {
         let (arriving, target) = (work.join("tmp"), work.join("files"));
-        let (requirements, log) = (work.join("requirements.txt"), work.join("installer.log"));
+        let requirements = work.join("requirements.txt");
         let Wheel { package, version, sha256, size, .. } = *wheel;
         fs::create_dir_all(&arriving)
             .and_then(|()| fs::write(&requirements, format!("{package}=={version} --hash=sha256:{sha256}\n")))
             .map_err(|e| format!("{}: {e}", work.display()))?;
 
-        let mut command = self.command(work);
+        let mut command = self.command(self.first, work);
         command.arg("install").args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
         if self.is_uv {
             command.args(["--no-progress", "--cache-dir"]).arg(arriving.join("uv"));
@@ -91,7 +98,7 @@ impl Installer {
         command.arg("--target").arg(&target).arg("-r").arg(&requirements);
         // Unpacking moves and deletes files, so the highest count is how much has arrived.
         let mut arrived = 0;
-        let status = run(&mut command, &log, patience, &mut || {
+        let (status, words) = run(&mut command, patience, &mut || {
             let present = bytes_below(&arriving);
             arrived = present.min(size).max(arrived);
             watch(arrived);
@@ -101,9 +108,7 @@ impl Installer {
         if status.success() {
             return Ok(target);
         }
-        let words =
-            fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let reason = last_words(&log).unwrap_or_else(|| status.to_string());
+        let reason = last_words(&words).unwrap_or_else(|| status.to_string());
         Err(format!(
             "{} could not get {package} {version}: {reason}; {}",
             self.command_line(),
@@ -112,10 +117,10 @@ impl Installer {
     }
 
     /// The program, ready for its arguments, shielded from settings that would send files elsewhere.
-    fn command(&self, work: &Path) -> Command {
+    fn command(&self, first: &[&str], work: &Path) -> Command {
         let mut command = Command::new(&self.program);
         // `python -m pip` looks for pip in the current folder first; ours holds none.
-        command.args(self.first).current_dir(work);
+        command.args(first).current_dir(work);
         for name in ["TMPDIR", "TEMP", "TMP"] {
             command.env(name, work.join("tmp"));
         }
@@ -161,25 +166,26 @@ impl Drop for Guarded {
     }
 }
 
-/// Runs `command` to its end with its error stream in `log`, calling `written` at every tick.
+/// Runs `command` to its end, calling `written` at every tick, and returns its status and what it said on stderr.
 ///
 /// `written` says how much the child has written; when that stands still for `patience`, the child is stopped.
 fn run(
     command: &mut Command,
-    log: &Path,
     patience: Duration,
     written: &mut dyn FnMut() -> u64,
-) -> Result<ExitStatus, String> {
-    let errors = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
+) -> Result<(ExitStatus, String), String> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = Guarded(child.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => "not installed".to_owned(),
         _ => format!("cannot be started: {e}"),
     })?);
+    let words = child.0.stderr.take().map(listen);
     let (mut seen, mut since) = (0, Instant::now());
     loop {
         if let Some(status) = child.0.try_wait().map_err(|e| format!("cannot be waited for: {e}"))? {
-            return Ok(status);
+            // The stream ends with the child, unless a grandchild holds it open: then only words are lost.
+            let words = words.and_then(|words| words.recv_timeout(LAST_WORDS).ok()).unwrap_or_default();
+            return Ok((status, words));
         }
         let now = written();
         if now != seen {
@@ -194,6 +200,23 @@ fn run(
     }
 }
 
+/// Reads a stream to its end on a thread of its own and sends its last [`WORDS`] bytes.
+///
+/// A pipe and not a file, since a full disk is one of the things to hear about.
+fn listen(mut stream: ChildStderr) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut said, mut chunk) = (Vec::new(), [0; 4096]);
+        while let Ok(n @ 1..) = stream.read(&mut chunk) {
+            said.extend_from_slice(&chunk[..n]);
+            said.drain(..said.len().saturating_sub(WORDS));
+        }
+        // No one listens any more when the fetch was given up.
+        let _ = sender.send(String::from_utf8_lossy(&said).into_owned());
+    });
+    receiver
+}
+
 /// Bytes of all files below `folder`; a file that vanishes meanwhile counts as nothing.
 fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
@@ -206,9 +229,7 @@ fn bytes_below(folder: &Path) -> u64 {
 }
 
 /// The line of an installer's error stream that says most: its last `ERROR:` line, else its last line.
-fn last_words(log: &Path) -> Option<String> {
-    let bytes = fs::read(log).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+fn last_words(text: &str) -> Option<String> {
     let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("[notice]"));
     let line = lines()
         .rfind(|l| l.starts_with("ERROR:"))
@@ -226,6 +247,7 @@ fn advice(words: &str) -> &'static str {
     } else if says(&[
         "NewConnectionError",
         "name resolution",
+        "Name or service not known",
         "ConnectTimeout",
         "ReadTimeout",
         "ProxyError",
@@ -256,8 +278,6 @@ mod tests {
 
     #[test]
     fn the_line_that_says_most_is_found() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let log = folder.path().join("log");
         let cases = [
             (
                 "WARNING: root\nERROR: no such version\nERROR: No matching distribution\n[notice] new pip\n",
@@ -272,8 +292,7 @@ mod tests {
             ("", None),
         ];
         for (text, want) in cases {
-            fs::write(&log, text).expect("a writable file");
-            assert_eq!(last_words(&log).as_deref(), want, "{text:?}");
+            assert_eq!(last_words(text).as_deref(), want, "{text:?}");
         }
     }
 
