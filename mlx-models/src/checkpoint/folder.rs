@@ -160,7 +160,8 @@ impl Folder {
     }
 }
 
-/// The safetensors files of a folder: those of the index, else all of them.
+/// The safetensors files of a folder: those of the index, else `model*.safetensors`, as mlx-lm picks them. Other names
+/// belong to adapters, or to second copies in another layout.
 fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join(INDEX);
     if index.exists() {
@@ -182,7 +183,7 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("safetensors") => files.push(path),
+            Some("safetensors") if entry_name(&path).starts_with("model") => files.push(path),
             Some("bin" | "pt" | "pth" | "ckpt") => pickled = Some(path),
             _ => {}
         }
@@ -194,8 +195,12 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
             &path,
             "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors",
         )),
-        None => Err(refuse(folder, "no .safetensors file is here")),
+        None => Err(refuse(folder, "no model*.safetensors file is here")),
     }
+}
+
+fn entry_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn is_plain(name: &str) -> bool {

@@ -1,0 +1,177 @@
+//! Gemma 3 on tiny random checkpoints, against the float32 logits of transformers.
+//!
+//! `tests/data/make_gemma3_tiny.py` made the checkpoints and the expected values: every norm and scale away from its
+//! initial value, a window of 8 crossed several times, grouped heads, both configuration layouts, shards, a multimodal
+//! wrapper, MLX quantization with a per-layer override.
+
+use std::path::PathBuf;
+
+use mlx_core::io::SafetensorsFile;
+use mlx_core::{Array, DType, eval};
+use mlx_models::{Checkpoint, KvCache, LanguageModel, models};
+
+/// Float32 sums in another order than torch's. The mildest mistake that was tried moves a logit by 3e-3.
+const F32_TIGHT: f32 = 2e-4;
+const CHECKPOINTS: [&str; 4] = ["gemma3-classic", "gemma3-new", "gemma3-multimodal", "gemma3-mlx-q4"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn model(name: &str) -> Box<dyn LanguageModel> {
+    models::load(&Checkpoint::open(&folder(name)).unwrap(), Some(DType::F32)).unwrap()
+}
+
+fn expected(name: &str, tensor: &str) -> Vec<u8> {
+    SafetensorsFile::open(folder(name).join("expected.safetensors")).unwrap().read(tensor).unwrap()
+}
+
+fn ids(name: &str, tensor: &str) -> Vec<i32> {
+    expected(name, tensor).chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+fn logits(name: &str) -> Vec<f32> {
+    expected(name, "logits").chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+fn run(model: &dyn LanguageModel, tokens: &[i32], caches: &mut [KvCache]) -> Vec<f32> {
+    let tokens = Array::from_slice(tokens, &[1, tokens.len() as i32]).unwrap();
+    let hidden = model.forward(&tokens, caches).unwrap();
+    model.logits(&hidden).unwrap().to_vec::<f32>().unwrap()
+}
+
+#[track_caller]
+fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max);
+    assert!(worst <= F32_TIGHT, "{what}: a logit differs by {worst}");
+}
+
+#[test]
+fn one_pass_gives_the_logits_of_the_reference() {
+    for name in CHECKPOINTS {
+        let model = model(name);
+        assert_close(&run(&*model, &ids(name, "tokens"), &mut model.make_caches()), &logits(name), name);
+    }
+}
+
+#[test]
+fn chunks_and_single_steps_give_the_logits_of_one_pass() {
+    for name in CHECKPOINTS {
+        let model = model(name);
+        let tokens = ids(name, "tokens");
+        for chunks in
+            [vec![1; 40], vec![12, 1, 1, 1, 25], vec![7, 7, 7, 7, 7, 5], vec![8, 9, 23], vec![39, 1]]
+        {
+            let mut caches = model.make_caches();
+            let (mut all, mut from) = (Vec::new(), 0);
+            for length in &chunks {
+                all.extend(run(&*model, &tokens[from..from + length], &mut caches));
+                from += length;
+            }
+            assert_close(&all, &logits(name), &format!("{name} in {chunks:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_each_row_its_own_logits() {
+    for name in CHECKPOINTS {
+        let model = model(name);
+        let tokens = ids(name, "tokens");
+        let reversed: Vec<i32> = tokens.iter().rev().copied().collect();
+        let alone = run(&*model, &reversed, &mut model.make_caches());
+        let both =
+            Array::from_slice(&[tokens.clone(), reversed].concat(), &[2, tokens.len() as i32]).unwrap();
+        let hidden = model.forward(&both, &mut model.make_caches()).unwrap();
+        let both = model.logits(&hidden).unwrap().to_vec::<f32>().unwrap();
+        assert_close(&both, &[logits(name), alone].concat(), name);
+    }
+}
+
+#[test]
+fn greedy_continuation_is_that_of_the_reference() {
+    let name = "gemma3-classic";
+    let model = model(name);
+    let mut caches = model.make_caches();
+    let mut next = ids(name, "generate_prompt");
+    let mut generated = Vec::new();
+    for _ in 0..30 {
+        let logits = run(&*model, &next, &mut caches);
+        let last = &logits[logits.len() - model.shape().vocab_size..];
+        let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap() as i32;
+        generated.push(best);
+        next = vec![best];
+    }
+    assert_eq!(generated, ids(name, "expected_generate"));
+}
+
+#[test]
+fn sixteen_bit_checkpoints_compute_in_their_own_dtype() {
+    let checkpoint = Checkpoint::open(&folder("gemma3-multimodal")).unwrap();
+    let model = models::load(&checkpoint, None).unwrap();
+    assert_eq!(model.shape().dtype, DType::BF16);
+    let tokens = ids("gemma3-multimodal", "tokens");
+    let tokens = Array::from_slice(&tokens, &[1, 40]).unwrap();
+    let hidden = model.forward(&tokens, &mut model.make_caches()).unwrap();
+    let logits_bf16 = model.logits(&hidden).unwrap();
+    assert_eq!(logits_bf16.dtype(), DType::BF16);
+    // 8 significant bits through 7 layers; the logits' own deviation is 1.5.
+    let logits_bf16 = logits_bf16.as_type(DType::F32).unwrap().to_vec::<f32>().unwrap();
+    let expected = logits("gemma3-multimodal");
+    let square = |(a, e): (&f32, &f32)| f64::from(a - e).powi(2);
+    let rms = (logits_bf16.iter().zip(&expected).map(square).sum::<f64>() / expected.len() as f64).sqrt();
+    assert!(rms < 0.1, "root mean square difference {rms}");
+}
+
+#[test]
+fn ids_outside_the_vocabulary_are_errors() {
+    let model = model("gemma3-classic");
+    for id in [96, i32::MAX, -97] {
+        let tokens = Array::from_slice(&[2, id], &[1, 2]).unwrap();
+        assert!(model.forward(&tokens, &mut model.make_caches()).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn decoding_and_reloading_keep_arrays_and_memory_flat() {
+    let measure = || (mlx_core::memory::live_arrays(), mlx_core::memory::active_memory().unwrap());
+    let decode = |model: &dyn LanguageModel, caches: &mut Vec<KvCache>, steps: i32| {
+        for step in 0..steps {
+            let token = Array::from_slice(&[step % 90], &[1, 1]).unwrap();
+            let hidden = model.forward(&token, caches).unwrap();
+            let logits = model.logits(&hidden).unwrap();
+            let all: Vec<&Array> = caches.iter().flat_map(KvCache::arrays).chain([&logits]).collect();
+            eval(&all).unwrap();
+        }
+    };
+    // Other tests of this process hold arrays too, so this one runs in a process of its own.
+    if std::env::var_os("FLAT_MEMORY").is_none() {
+        let test = "decoding_and_reloading_keep_arrays_and_memory_flat";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--test-threads=1"])
+            .env("FLAT_MEMORY", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let before = {
+        let model = model("gemma3-classic");
+        let mut caches = model.make_caches();
+        decode(&*model, &mut caches, 20);
+        let early = measure();
+        decode(&*model, &mut caches, 200);
+        let late = measure();
+        assert_eq!(early.0, late.0, "live arrays grow with the steps");
+        assert_eq!(early.1, late.1, "active memory grows inside one buffer of the cache");
+        drop(model);
+        drop(caches);
+        measure()
+    };
+    for round in 0..20 {
+        let model = model(CHECKPOINTS[round % 4]);
+        decode(&*model, &mut model.make_caches(), 3);
+    }
+    assert_eq!(measure(), before, "loading and closing models leaves something behind");
+}
