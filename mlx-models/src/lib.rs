@@ -3,6 +3,7 @@
 mod cache;
 pub mod checkpoint;
 mod error;
+mod generate;
 pub mod gguf;
 pub mod models;
 pub mod packaged;
@@ -12,4 +13,5 @@ pub mod stop;
 pub use cache::{KvCache, Mask};
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
+pub use generate::{Sequence, for_each_logits};
 pub use models::{LanguageModel, ModelShape};

@@ -1,0 +1,103 @@
+//! Reading a prompt and choosing token after token: the loop around a model.
+
+use mlx_core::{Array, DType, eval, memory};
+
+use crate::sampling::{Sampled, Sampler};
+use crate::{KvCache, LanguageModel, Result};
+
+/// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
+/// chunks a caller may stop.
+const PREFILL_CHUNK: usize = 64;
+
+/// One sequence in the making: its caches, its sampler, and the tokens so far.
+///
+/// Read the prompt with [`prefill`](Self::prefill), then alternate [`sample`](Self::sample) and [`advance`](Self::advance).
+pub struct Sequence<'m> {
+    model: &'m dyn LanguageModel,
+    caches: Vec<KvCache>,
+    sampler: Sampler,
+    tokens: Vec<u32>,
+    /// Logits of the next token, `[V]`.
+    next: Vec<f32>,
+}
+
+impl<'m> Sequence<'m> {
+    /// Starts an empty sequence.
+    pub fn new(model: &'m dyn LanguageModel, sampler: Sampler) -> Self {
+        Sequence { caches: model.make_caches(), model, sampler, tokens: Vec::new(), next: Vec::new() }
+    }
+
+    /// Reads `prompt`. `go_on` is asked between chunks; gives whether the whole prompt was read.
+    ///
+    /// # Errors
+    /// When an id lies outside the vocabulary, or computing fails.
+    pub fn prefill(&mut self, prompt: &[u32], mut go_on: impl FnMut() -> bool) -> Result<bool> {
+        let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
+        while let Some(chunk) = chunks.next() {
+            if !go_on() {
+                return Ok(false);
+            }
+            let hidden = self.forward(chunk)?;
+            if chunks.peek().is_some() {
+                // Without this the graph of the whole prompt would pile up.
+                let pending: Vec<&Array> = self.caches.iter().flat_map(KvCache::arrays).collect();
+                eval(&pending)?;
+                memory::clear_cache()?;
+            } else {
+                self.read_logits(&hidden)?;
+            }
+            self.tokens.extend_from_slice(chunk);
+        }
+        Ok(true)
+    }
+
+    /// Chooses the next token; the sequence does not change until it is given to [`advance`](Self::advance).
+    ///
+    /// # Errors
+    /// When the logits hold no choice: before any prompt was read, or when the model computed NaN.
+    pub fn sample(&mut self) -> Result<Sampled> {
+        self.sampler.sample(&mut self.next, &self.tokens)
+    }
+
+    /// Appends a token and computes the logits of the one after it.
+    ///
+    /// # Errors
+    /// When the id lies outside the vocabulary, or computing fails.
+    pub fn advance(&mut self, token: u32) -> Result<()> {
+        let hidden = self.forward(&[token])?;
+        self.read_logits(&hidden)?;
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    fn forward(&mut self, tokens: &[u32]) -> Result<Array> {
+        let tokens = Array::from_slice(tokens, &[1, tokens.len() as i32])?;
+        self.model.forward(&tokens, &mut self.caches)
+    }
+
+    /// The head is the largest matrix of a small model, so only the last position goes through it.
+    fn read_logits(&mut self, hidden: &Array) -> Result<()> {
+        let length = hidden.dim(1)?;
+        let last = hidden.slice_axis(1, length - 1, length)?; // [1, L, D] -> [1, 1, D]
+        self.next = self.model.logits(&last)?.as_type(DType::F32)?.to_vec()?;
+        Ok(())
+    }
+}
+
+/// Logits of every position of `tokens`, a chunk at a time: `each` gets the rows `[l, V]` of a chunk, flat.
+///
+/// # Errors
+/// When an id lies outside the vocabulary, computing fails, or `each` does.
+pub fn for_each_logits(
+    model: &dyn LanguageModel,
+    tokens: &[u32],
+    mut each: impl FnMut(Vec<f32>) -> Result<()>,
+) -> Result<()> {
+    let mut caches = model.make_caches();
+    for chunk in tokens.chunks(PREFILL_CHUNK) {
+        let ids = Array::from_slice(chunk, &[1, chunk.len() as i32])?;
+        let hidden = model.forward(&ids, &mut caches)?;
+        each(model.logits(&hidden)?.as_type(DType::F32)?.to_vec()?)?;
+    }
+    Ok(())
+}
