@@ -104,6 +104,11 @@ impl StopStrings {
         self.stopped
     }
 
+    /// Bytes of text that wait for a decision.
+    pub fn held_back(&self) -> usize {
+        self.held.len()
+    }
+
     /// Removes the first `end` bytes of the held text and returns them.
     fn give_out(&mut self, end: usize) -> String {
         self.held.drain(..end).collect()

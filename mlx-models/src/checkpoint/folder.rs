@@ -74,6 +74,10 @@ impl Folder {
         self.tensors.keys().map(String::as_str)
     }
 
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.files.iter().flat_map(SafetensorsFile::tensors).map(|tensor| tensor.nbytes()).sum()
+    }
+
     pub(super) fn dtype(&self, name: &str) -> Result<DType> {
         let holds = |suffix: &str| {
             let tensor =

@@ -124,6 +124,11 @@ impl TextState {
         }
     }
 
+    /// Bytes whose text is not yet certain.
+    pub(super) fn held_back(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Appends the rest, and starts afresh.
     pub(super) fn finish(&mut self, decoding: &Decoding, out: &mut String) {
         match decoding {

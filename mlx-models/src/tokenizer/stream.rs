@@ -47,6 +47,11 @@ impl Detokenizer {
         Ok(out)
     }
 
+    /// Bytes of which it is not yet certain what text they are.
+    pub fn held_back(&self) -> usize {
+        self.state.held_back()
+    }
+
     /// Returns the text still held back, and makes ready for another stream.
     ///
     /// What is no whole character by now becomes replacement characters.

@@ -1,0 +1,108 @@
+//! The three backends: the same code on three devices.
+
+use std::path::Path;
+
+use inference_api::{
+    Backend, DiscoveredModel, Error, ErrorKind, LoadOptions, LoadProgress, LoadStage, Result, TextModel,
+};
+use mlx_core::Device;
+use mlx_models::packaged::Progress;
+use mlx_models::{Checkpoint, models};
+
+use crate::error::from_models;
+use crate::model::MlxModel;
+
+/// What drives the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Metal,
+    Cuda,
+    Cpu,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Metal => "metal",
+            Kind::Cuda => "cuda",
+            Kind::Cpu => "cpu",
+        }
+    }
+
+    pub(crate) fn device(self) -> Device {
+        match self {
+            Kind::Metal | Kind::Cuda => Device::Gpu,
+            Kind::Cpu => Device::Cpu,
+        }
+    }
+
+    fn is_available(self) -> bool {
+        self.device().is_available()
+            && match self {
+                Kind::Metal => Device::has_metal(),
+                Kind::Cuda => !Device::has_metal(),
+                Kind::Cpu => true,
+            }
+    }
+}
+
+pub(crate) struct MlxBackend {
+    kind: Kind,
+}
+
+impl MlxBackend {
+    pub(crate) fn new(kind: Kind) -> Self {
+        MlxBackend { kind }
+    }
+}
+
+impl Backend for MlxBackend {
+    fn name(&self) -> &str {
+        self.kind.name()
+    }
+
+    fn is_available(&self) -> bool {
+        self.kind.is_available()
+    }
+
+    fn probe(&self, path: &Path) -> Result<Option<DiscoveredModel>> {
+        let is_candidate = path.join("config.json").is_file() || path.extension().is_some_and(|ext| ext == "gguf");
+        if !is_candidate {
+            return Ok(None);
+        }
+        let checkpoint = Checkpoint::open(path).map_err(from_models)?;
+        if models::check_supported(&checkpoint).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(DiscoveredModel {
+            path: path.to_owned(),
+            model_type: checkpoint.model_type().map_err(from_models)?.to_owned(),
+            quantization: checkpoint.quantization(),
+            weight_bytes: checkpoint.stored_bytes(),
+        }))
+    }
+
+    fn load_model(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
+        options.validate()?;
+        if !self.is_available() {
+            let message = format!("backend {} cannot run on this machine", self.kind.name());
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        let mut report = |progress: Progress| {
+            options.report(&LoadProgress {
+                stage: LoadStage::Fetch,
+                label: progress.item.to_owned(),
+                done_bytes: progress.done_bytes,
+                total_bytes: Some(progress.total_bytes),
+            });
+        };
+        let path = mlx_models::locate(model, &mut report).map_err(from_models)?;
+        options.report(&LoadProgress {
+            stage: LoadStage::Load,
+            label: model.to_owned(),
+            done_bytes: 0,
+            total_bytes: None,
+        });
+        Ok(Box::new(MlxModel::load(self.kind, model, &path, options.context_len)?))
+    }
+}

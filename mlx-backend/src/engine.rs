@@ -1,0 +1,181 @@
+//! The engine: the one thread that owns a model's arrays.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use inference_api::{Error, ErrorKind, GenerateMetrics, ModelInfo, Result};
+use mlx_models::{LoadedModel, TextTools};
+
+use crate::backend::Kind;
+use crate::error::{closed, from_models};
+use crate::generation::{self, Request};
+
+/// Generations that may wait. One more makes its caller wait too.
+const QUEUE: usize = 256;
+
+/// What the engine and its handles share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Set once; the engine looks at it between steps.
+    closing: AtomicBool,
+    /// Of the generation that finished last.
+    last_metrics: Mutex<Option<GenerateMetrics>>,
+}
+
+impl Shared {
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_metrics(&self) -> Option<GenerateMetrics> {
+        *self.last_metrics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_last_metrics(&self, metrics: GenerateMetrics) {
+        *self.last_metrics.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics);
+    }
+}
+
+/// What loading tells the handle.
+pub(crate) struct Loaded {
+    pub(crate) info: ModelInfo,
+    pub(crate) text: TextTools,
+}
+
+/// A running engine. Dropping it closes it.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    /// `None` once closed. The engine ends when the last sender is gone.
+    running: Mutex<Option<(SyncSender<Request>, JoinHandle<()>)>>,
+}
+
+impl Engine {
+    /// Starts a thread and loads the model on it. Blocks until it is loaded.
+    pub(crate) fn start(kind: Kind, path: PathBuf) -> Result<(Engine, Loaded)> {
+        let shared = Arc::new(Shared::default());
+        let (requests, queue) = sync_channel(QUEUE);
+        let (ready, loaded) = sync_channel(1);
+        let thread = std::thread::Builder::new().name(format!("mlx-{}", kind.name())).spawn({
+            let shared = Arc::clone(&shared);
+            move || kind.device().scope(|| run(kind, &path, &queue, &ready, &shared))
+        });
+        let thread = thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
+        match loaded.recv() {
+            Ok(Ok(loaded)) => Ok((Engine { shared, running: Mutex::new(Some((requests, thread))) }, loaded)),
+            failed => {
+                drop(requests);
+                let panic = thread.join().err();
+                Err(match failed {
+                    Ok(Err(error)) => error,
+                    _ => Error::new(ErrorKind::Backend, format!("loading ended early: {}", panic_text(panic))),
+                })
+            }
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Puts a request into the queue; waits while the queue is full.
+    pub(crate) fn send(&self, request: Request) -> Result<()> {
+        let requests = self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(r, _)| r.clone());
+        // The lock is free while this waits, so that another thread can close the model.
+        requests.ok_or_else(closed)?.send(request).map_err(|_| closed())
+    }
+
+    /// Stops what runs, frees the model and waits for the thread to end. The second call does nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.shared.closing.store(true, Ordering::Release);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((requests, thread)) = running else { return Ok(()) };
+        drop(requests);
+        thread.join().map_err(|panic| {
+            Error::new(ErrorKind::Backend, format!("the engine failed while closing: {}", panic_text(Some(panic))))
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.close();
+    }
+}
+
+/// The engine's thread, from load to close.
+fn run(
+    kind: Kind,
+    path: &std::path::Path,
+    queue: &Receiver<Request>,
+    ready: &SyncSender<Result<Loaded>>,
+    shared: &Shared,
+) {
+    match mlx_models::load(path, None) {
+        Ok(model) => {
+            let info = info(kind, path, &model);
+            // If nobody waits for the answer any more, the queue is closed as well.
+            let _ = ready.send(Ok(Loaded { info, text: model.text.clone() }));
+            while let Ok(request) = queue.recv() {
+                serve(&model, request, shared);
+            }
+        }
+        Err(error) => {
+            let _ = ready.send(Err(from_models(error)));
+        }
+    }
+    // The model is dropped by now. What MLX keeps for reuse, and this thread's streams, go too.
+    let _ = mlx_core::memory::clear_cache();
+    let _ = mlx_core::clear_streams();
+}
+
+/// Runs one generation. Whatever goes wrong in it, panics included, ends that generation alone: the weights never
+/// change, and the sequence's own state is dropped with it.
+fn serve(model: &LoadedModel, request: Request, shared: &Shared) {
+    let steps = request.steps.clone();
+    let outcome = if shared.is_closing() {
+        Err(closed())
+    } else {
+        catch_unwind(AssertUnwindSafe(|| generation::run(model, request, shared))).unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Backend, format!("the engine panicked: {}", panic_text(Some(panic)))))
+        })
+    };
+    if let Err(error) = outcome {
+        // A stream that was dropped does not want to know.
+        let _ = steps.send(Err(error));
+    }
+    let _ = mlx_core::memory::clear_cache();
+}
+
+fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel) -> ModelInfo {
+    let shape = model.model.shape();
+    ModelInfo {
+        model_type: model.model.model_type().to_owned(),
+        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        path: Some(path.to_owned()),
+        vocab_size: shape.vocab_size,
+        hidden_size: shape.hidden_size,
+        num_layers: shape.num_hidden_layers,
+        context_len: shape.context_len,
+        parameters: shape.parameters as u64,
+        quantization: model.quantization.clone(),
+        weight_bytes: shape.weight_bytes as u64,
+        backend: kind.name().to_owned(),
+        device: match kind {
+            Kind::Cpu => "cpu".to_owned(),
+            Kind::Metal | Kind::Cuda => "gpu".to_owned(),
+        },
+        eos_token_ids: model.text.eos_ids.iter().copied().collect(),
+    }
+}
+
+fn panic_text(panic: Option<Box<dyn Any + Send>>) -> String {
+    let Some(panic) = panic else { return "no reason was given".to_owned() };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason was given".to_owned())
+}

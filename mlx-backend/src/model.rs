@@ -1,0 +1,130 @@
+//! The handle that applications hold.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use inference_api::{
+    Error, ErrorKind, GenerateMetrics, GenerateOptions, ModelInfo, Prompt, Result, Step, TextModel, TokenSource,
+    TokenStream,
+};
+use mlx_models::TextTools;
+use mlx_models::sampling::{Sampler, fresh_seed};
+use mlx_models::stop::StopStrings;
+
+use crate::backend::Kind;
+use crate::engine::Engine;
+use crate::error::{closed, from_models};
+use crate::generation::{Request, sampling_config};
+
+pub(crate) struct MlxModel {
+    engine: Engine,
+    info: ModelInfo,
+    text: TextTools,
+}
+
+impl MlxModel {
+    /// Loads the model at `path`, which the caller asked for as `name`.
+    pub(crate) fn load(kind: Kind, name: &str, path: &Path, context_len: Option<usize>) -> Result<Self> {
+        let (engine, loaded) = Engine::start(kind, path.to_owned())?;
+        let mut info = loaded.info;
+        if !Path::new(name).exists() {
+            name.clone_into(&mut info.name);
+        }
+        if let Some(wanted) = context_len {
+            if wanted > info.context_len {
+                let message = format!("context_len is {wanted}, but the model was made for {}", info.context_len);
+                return Err(Error::new(ErrorKind::InvalidOption, message));
+            }
+            info.context_len = wanted;
+        }
+        Ok(MlxModel { engine, info, text: loaded.text })
+    }
+
+    fn tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        let tokens = match prompt {
+            Prompt::Text(text) => {
+                let tokenizer = self.text.tokenizer().map_err(from_models)?;
+                tokenizer.encode(&text, true, false).map_err(from_models)?
+            }
+            Prompt::Tokens(tokens) => tokens,
+            _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text and tokens")),
+        };
+        if tokens.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidPrompt, "the prompt is empty; the model needs a token to go on from"));
+        }
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= self.info.vocab_size) {
+            let message = format!("token id {id} is outside the vocabulary of {}", self.info.vocab_size);
+            return Err(Error::new(ErrorKind::InvalidPrompt, message));
+        }
+        Ok(tokens)
+    }
+}
+
+impl TextModel for MlxModel {
+    fn generate(&self, prompt: Prompt, options: &GenerateOptions) -> Result<TokenStream> {
+        let called = Instant::now();
+        options.validate()?;
+        if self.engine.shared().is_closing() {
+            return Err(closed());
+        }
+        let prompt = self.tokens(prompt)?;
+        let limit = self.info.context_len;
+        if prompt.len() >= limit {
+            let message = format!("the prompt has {} tokens, and the context holds {limit}", prompt.len());
+            return Err(Error::new(ErrorKind::ContextLength, message));
+        }
+        let mut options = options.clone();
+        // A reply ends where the context does, which the finish reason then tells.
+        options.max_tokens = options.max_tokens.min(limit - prompt.len());
+        let seed = options.seed.map_or_else(fresh_seed, Ok).map_err(from_models)?;
+        let sampler = Sampler::new(sampling_config(&options), seed).map_err(from_models)?;
+        let stops = StopStrings::new(options.stop.clone()).map_err(from_models)?;
+        if !options.stop.is_empty() {
+            self.text.tokenizer().map_err(from_models)?;
+        }
+
+        let (steps, received) = channel();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let source = EngineSource { received, dropped: Arc::clone(&dropped) };
+        self.engine.send(Request { prompt, options, sampler, stops, called, dropped, steps })?;
+        Ok(TokenStream::new(source))
+    }
+
+    fn model_type(&self) -> &str {
+        &self.info.model_type
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    fn metrics(&self) -> Option<GenerateMetrics> {
+        self.engine.shared().last_metrics()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+}
+
+/// The receiving end of a generation.
+struct EngineSource {
+    received: Receiver<Result<Step>>,
+    dropped: Arc<AtomicBool>,
+}
+
+impl TokenSource for EngineSource {
+    fn next_step(&mut self) -> Result<Step> {
+        // The sender is gone without a word only if the engine ended before this request's turn.
+        self.received.recv().unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+impl Drop for EngineSource {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Release);
+    }
+}
