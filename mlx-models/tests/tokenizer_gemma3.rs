@@ -53,7 +53,8 @@ fn from_file() -> Tokenizer {
 }
 
 fn from_gguf() -> Tokenizer {
-    let metadata: Value = serde_json::from_str(&std::fs::read_to_string(path("GEMMA3_VOCABULARY_JSON")).unwrap()).unwrap();
+    let metadata: Value =
+        serde_json::from_str(&std::fs::read_to_string(path("GEMMA3_VOCABULARY_JSON")).unwrap()).unwrap();
     let key = |name: &str| metadata[format!("tokenizer.ggml.{name}")].clone();
     let id = |name: &str| serde_json::from_value(key(name)).unwrap();
     let vocabulary = Vocabulary {
@@ -104,7 +105,10 @@ fn tokenizer_json_agrees_everywhere() {
         check_decoding(&tokenizer, ids, false, decoded);
         check_decoding(&tokenizer, ids, true, decoded_skip);
     }
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()), (Some(2), &[1, 106][..], 262_145));
+    assert_eq!(
+        (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()),
+        (Some(2), &[1, 106][..], 262_145)
+    );
     assert!(tokenizer.decode(&[262_145], false).is_err());
 }
 
@@ -128,7 +132,10 @@ fn gguf_agrees_but_for_the_roles_of_some_tokens() {
             check_decoding(&tokenizer, ids, false, decoded);
         }
     }
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()), (Some(2), &[1, 106][..], 262_144));
+    assert_eq!(
+        (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()),
+        (Some(2), &[1, 106][..], 262_144)
+    );
     assert!(tokenizer.decode(&[262_144], false).is_err());
 }
 
@@ -144,11 +151,16 @@ fn control_tokens_come_from_the_template_alone() {
 
         let prompt = |content: &str| format!("<bos><start_of_turn>user\n{content}<end_of_turn>\n");
         let guarded = tokenizer.encode_prompt(&prompt(&tokenizer.guard(typed))).unwrap();
-        let whole = [&[2, 105], &tokenizer.encode(&format!("user\n{typed}"), false, false).unwrap()[..], &[106, 107]].concat();
+        let whole =
+            [&[2, 105], &tokenizer.encode(&format!("user\n{typed}"), false, false).unwrap()[..], &[106, 107]]
+                .concat();
         assert_eq!(guarded, whole);
 
         let benign = prompt(&tokenizer.guard("  a <b> \n"));
-        assert_eq!(tokenizer.encode_prompt(&benign).unwrap(), tokenizer.encode(&benign, false, true).unwrap());
+        assert_eq!(
+            tokenizer.encode_prompt(&benign).unwrap(),
+            tokenizer.encode(&benign, false, true).unwrap()
+        );
         let without = benign.strip_prefix("<bos>").unwrap();
         assert_eq!(tokenizer.encode_prompt(without).unwrap(), tokenizer.encode_prompt(&benign).unwrap());
     }

@@ -65,8 +65,16 @@ struct Inner {
 }
 
 /// Spellings of the tokens that end a turn or a text, in the models this crate runs.
-const END_TOKENS: [&str; 8] =
-    ["<eos>", "</s>", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"];
+const END_TOKENS: [&str; 8] = [
+    "<eos>",
+    "</s>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+];
 
 /// Spellings of the token that begins a text.
 const BEGIN_TOKENS: [&str; 3] = ["<bos>", "<s>", "<|begin_of_text|>"];
@@ -111,8 +119,12 @@ impl Tokenizer {
         eos_ids.dedup();
         let bos_id = bos_id.or(prefix.first().copied()).or_else(|| BEGIN_TOKENS.iter().find_map(control));
         let vocab_size = pipelines.largest_id().map_or(0, |id| id as usize + 1);
-        if let Some(id) =
-            prefix.iter().chain(&suffix).chain(&bos_id).chain(&eos_ids).find(|&&id| pipelines.text_of(id).is_none())
+        if let Some(id) = prefix
+            .iter()
+            .chain(&suffix)
+            .chain(&bos_id)
+            .chain(&eos_ids)
+            .find(|&&id| pipelines.text_of(id).is_none())
         {
             return Err(format!("id {id} has a special role, but no token"));
         }
@@ -202,7 +214,9 @@ impl Tokenizer {
         self.0.pipelines.text_of(id).ok_or_else(|| {
             self.error(match self.0.vocab_size {
                 size if (id as usize) < size => format!("no token has the id {id}"),
-                size => format!("no token has the id {id}; the vocabulary ends at {}", size.saturating_sub(1)),
+                size => {
+                    format!("no token has the id {id}; the vocabulary ends at {}", size.saturating_sub(1))
+                }
             })
         })
     }
@@ -270,6 +284,9 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("origin", &self.0.origin).field("vocab_size", &self.0.vocab_size).finish()
+        f.debug_struct("Tokenizer")
+            .field("origin", &self.0.origin)
+            .field("vocab_size", &self.0.vocab_size)
+            .finish()
     }
 }

@@ -72,7 +72,9 @@ impl Pipelines {
             let assigned = parsing.token_to_id(content);
             if assigned != Some(*id) {
                 let assigned = assigned.map_or("none".into(), |id| id.to_string());
-                return Err(format!("the added token {content:?} should have the id {id}, but gets {assigned}"));
+                return Err(format!(
+                    "the added token {content:?} should have the id {id}, but gets {assigned}"
+                ));
             }
         }
         let mut plain = parsing.clone();
@@ -82,7 +84,10 @@ impl Pipelines {
 
     pub(super) fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
         let pipeline = if parse_special { &self.parsing } else { &self.plain };
-        pipeline.encode_fast(text, false).map(|encoding| encoding.get_ids().to_vec()).map_err(|e| e.to_string())
+        pipeline
+            .encode_fast(text, false)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|e| e.to_string())
     }
 
     /// A token's text, as decoding sees it.
@@ -110,11 +115,13 @@ impl Pipelines {
 /// Refuses tokens that claim space which another token may have taken: `tokenizers` would cut the text backwards there.
 fn check_stripping(added: &[(u32, AddedToken)]) -> Result<(), String> {
     let takes_after = added.iter().find(|(_, token)| token.rstrip);
-    let takes_before = added.iter().find(|(_, token)| token.lstrip && token.content.starts_with(char::is_whitespace));
+    let takes_before =
+        added.iter().find(|(_, token)| token.lstrip && token.content.starts_with(char::is_whitespace));
     match (takes_after, takes_before) {
-        (Some((_, a)), Some((_, b))) => {
-            Err(format!("the added tokens {:?} (rstrip) and {:?} (lstrip) claim the same space", a.content, b.content))
-        }
+        (Some((_, a)), Some((_, b))) => Err(format!(
+            "the added tokens {:?} (rstrip) and {:?} (lstrip) claim the same space",
+            a.content, b.content
+        )),
         _ => Ok(()),
     }
 }
