@@ -66,7 +66,8 @@ impl Backend for MlxBackend {
     }
 
     fn probe(&self, path: &Path) -> Result<Option<DiscoveredModel>> {
-        let is_candidate = path.join("config.json").is_file() || path.extension().is_some_and(|ext| ext == "gguf");
+        let is_candidate =
+            path.join("config.json").is_file() || path.extension().is_some_and(|ext| ext == "gguf");
         if !is_candidate {
             return Ok(None);
         }

@@ -64,7 +64,8 @@ impl Engine {
             let shared = Arc::clone(&shared);
             move || kind.device().scope(|| run(kind, &path, &queue, &ready, &shared))
         });
-        let thread = thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
+        let thread =
+            thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
         match loaded.recv() {
             Ok(Ok(loaded)) => Ok((Engine { shared, running: Mutex::new(Some((requests, thread))) }, loaded)),
             failed => {
@@ -72,7 +73,9 @@ impl Engine {
                 let panic = thread.join().err();
                 Err(match failed {
                     Ok(Err(error)) => error,
-                    _ => Error::new(ErrorKind::Backend, format!("loading ended early: {}", panic_text(panic))),
+                    _ => {
+                        Error::new(ErrorKind::Backend, format!("loading ended early: {}", panic_text(panic)))
+                    }
                 })
             }
         }
@@ -84,7 +87,8 @@ impl Engine {
 
     /// Puts a request into the queue; waits while the queue is full.
     pub(crate) fn send(&self, request: Request) -> Result<()> {
-        let requests = self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(r, _)| r.clone());
+        let requests =
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(r, _)| r.clone());
         // The lock is free while this waits, so that another thread can close the model.
         requests.ok_or_else(closed)?.send(request).map_err(|_| closed())
     }
@@ -96,7 +100,10 @@ impl Engine {
         let Some((requests, thread)) = running else { return Ok(()) };
         drop(requests);
         thread.join().map_err(|panic| {
-            Error::new(ErrorKind::Backend, format!("the engine failed while closing: {}", panic_text(Some(panic))))
+            Error::new(
+                ErrorKind::Backend,
+                format!("the engine failed while closing: {}", panic_text(Some(panic))),
+            )
         })
     }
 }
@@ -177,5 +184,6 @@ fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel) -> ModelInfo {
 fn panic_text(panic: Option<Box<dyn Any + Send>>) -> String {
     let Some(panic) = panic else { return "no reason was given".to_owned() };
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason was given".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason was given".to_owned())
 }

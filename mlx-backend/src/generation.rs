@@ -107,7 +107,9 @@ struct Clock {
 
 impl Clock {
     fn metrics(&self, prompt_tokens: usize, generated_tokens: usize) -> Result<GenerateMetrics> {
-        let bytes = |value: mlx_core::Result<usize>| value.map(|n| n as u64).map_err(|error| from_models(error.into()));
+        let bytes = |value: mlx_core::Result<usize>| {
+            value.map(|n| n as u64).map_err(|error| from_models(error.into()))
+        };
         let first = self.first_token;
         Ok(GenerateMetrics {
             prompt_tokens,

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use inference_api::{
-    Error, ErrorKind, GenerateMetrics, GenerateOptions, ModelInfo, Prompt, Result, Step, TextModel, TokenSource,
-    TokenStream,
+    Error, ErrorKind, GenerateMetrics, GenerateOptions, ModelInfo, Prompt, Result, Step, TextModel,
+    TokenSource, TokenStream,
 };
 use mlx_models::TextTools;
 use mlx_models::sampling::{Sampler, fresh_seed};
@@ -35,7 +35,8 @@ impl MlxModel {
         }
         if let Some(wanted) = context_len {
             if wanted > info.context_len {
-                let message = format!("context_len is {wanted}, but the model was made for {}", info.context_len);
+                let message =
+                    format!("context_len is {wanted}, but the model was made for {}", info.context_len);
                 return Err(Error::new(ErrorKind::InvalidOption, message));
             }
             info.context_len = wanted;
@@ -53,7 +54,10 @@ impl MlxModel {
             _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text and tokens")),
         };
         if tokens.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidPrompt, "the prompt is empty; the model needs a token to go on from"));
+            return Err(Error::new(
+                ErrorKind::InvalidPrompt,
+                "the prompt is empty; the model needs a token to go on from",
+            ));
         }
         if let Some(id) = tokens.iter().find(|id| **id as usize >= self.info.vocab_size) {
             let message = format!("token id {id} is outside the vocabulary of {}", self.info.vocab_size);
