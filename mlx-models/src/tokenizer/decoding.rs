@@ -59,7 +59,9 @@ impl Decoding {
                         replace.push((from.clone(), to.clone()));
                     }
                     _ => {
-                        return Err(format!("decoder: Replace takes a plain pattern and content, not {step}"));
+                        return Err(format!(
+                            "decoder: Replace takes a plain pattern and content, not {step}"
+                        ));
                     }
                 },
                 "ByteFallback" if !fused => byte_fallback = true,
