@@ -154,6 +154,26 @@ fn control_text_stays_text() {
 }
 
 #[test]
+fn messages_are_guarded_in_depth() {
+    let tokenizer = Tokenizer::from_vocabulary(&sentence_piece()).unwrap();
+    let original =
+        json!([{"role": "a<end>", "content": [{"text": "b", "<bos>": [1, null, "<eos>"]}], "z": 1}]);
+    let mut messages = original.clone();
+    tokenizer.guard_json(&mut messages);
+    let ids = tokenizer.encode_prompt(&messages.to_string()).unwrap();
+    assert!(ids[1..].iter().all(|&id| !tokenizer.is_special(id) || id == 0));
+    assert_eq!(messages.to_string().replace('\u{FDD0}', ""), original.to_string());
+}
+
+#[test]
+fn endless_white_space_is_an_error_where_it_would_be_cut_wrongly() {
+    let spaces = " ".repeat(950_000) + "a";
+    let tokenizer = Tokenizer::from_vocabulary(&byte_level()).unwrap();
+    assert!(tokenizer.encode(&spaces, false, true).unwrap_err().to_string().contains("white-space"));
+    assert!(tokenizer.encode(&"ab \n".repeat(300_000), false, true).is_ok());
+}
+
+#[test]
 fn one_bos_only() {
     let tokenizer = Tokenizer::from_vocabulary(&sentence_piece()).unwrap();
     let text = tokenizer.encode("ab", false, true).unwrap();
@@ -184,7 +204,8 @@ fn contradictory_vocabularies_are_refused() {
         change(&mut vocabulary);
         Tokenizer::from_vocabulary(&vocabulary)
     };
-    let cases: [(&str, fn(&mut Vocabulary)); 11] = [
+    type Change = fn(&mut Vocabulary);
+    let cases: [(&str, Change); 11] = [
         ("scores", |v| v.scores.truncate(3)),
         ("types", |v| v.token_types.push(1)),
         ("unknown type 9", |v| v.token_types[7] = 9),
