@@ -41,6 +41,10 @@ fn expected() -> Expected {
     serde_json::from_str(include_str!("data/gemma3_tokenizer_ids.json")).unwrap()
 }
 
+fn read_json(path: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 fn path(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("set {variable} to the file"))
 }
@@ -53,15 +57,23 @@ fn from_file() -> Tokenizer {
 }
 
 fn from_gguf() -> Tokenizer {
-    let metadata: Value =
-        serde_json::from_str(&std::fs::read_to_string(path("GEMMA3_VOCABULARY_JSON")).unwrap()).unwrap();
+    let vocabulary = vocabulary(&read_json(&path("GEMMA3_VOCABULARY_JSON")));
+    let start = Instant::now();
+    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+    println!("GGUF vocabulary: {:.2?}", start.elapsed());
+    tokenizer
+}
+
+fn vocabulary(metadata: &Value) -> Vocabulary {
     let key = |name: &str| metadata[format!("tokenizer.ggml.{name}")].clone();
     let id = |name: &str| serde_json::from_value(key(name)).unwrap();
-    let vocabulary = Vocabulary {
+    Vocabulary {
         kind: VocabularyKind::from_name(key("model").as_str().unwrap()).unwrap(),
         tokens: serde_json::from_value(key("tokens")).unwrap(),
         scores: serde_json::from_value(key("scores")).unwrap_or_default(),
         token_types: serde_json::from_value(key("token_type")).unwrap(),
+        merges: serde_json::from_value(key("merges")).unwrap_or_default(),
+        pre: serde_json::from_value(key("pre")).unwrap(),
         bos_id: id("bos_token_id"),
         eos_id: id("eos_token_id"),
         unk_id: id("unknown_token_id"),
@@ -70,11 +82,7 @@ fn from_gguf() -> Tokenizer {
         add_eos: key("add_eos_token").as_bool(),
         add_space_prefix: key("add_space_prefix").as_bool(),
         ..Vocabulary::default()
-    };
-    let start = Instant::now();
-    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
-    println!("GGUF vocabulary: {:.2?}", start.elapsed());
-    tokenizer
+    }
 }
 
 /// Pushes ids one by one, and checks that each piece is whole as it comes.
@@ -163,5 +171,29 @@ fn control_tokens_come_from_the_template_alone() {
         );
         let without = benign.strip_prefix("<bos>").unwrap();
         assert_eq!(tokenizer.encode_prompt(without).unwrap(), tokenizer.encode_prompt(&benign).unwrap());
+    }
+}
+
+/// The same checks for any tokenizer, with ids from the same script, to be run by hand: `TOKENIZER_IDS`, and
+/// `TOKENIZER_JSON` or `TOKENIZER_VOCABULARY`.
+#[test]
+#[ignore = "needs a tokenizer and its ids"]
+fn another_tokenizer_agrees() {
+    let start = Instant::now();
+    let tokenizer = match std::env::var("TOKENIZER_VOCABULARY") {
+        Ok(path) => Tokenizer::from_vocabulary(&vocabulary(&read_json(&path))).unwrap(),
+        Err(_) => Tokenizer::from_file(path("TOKENIZER_JSON")).unwrap(),
+    };
+    println!("{tokenizer:?} {:.2?}", start.elapsed());
+    let Expected { texts, streams } = serde_json::from_value(read_json(&path("TOKENIZER_IDS"))).unwrap();
+    for Text { text, ids, ids_plain, decoded, decoded_skip } in &texts {
+        assert_eq!(&tokenizer.encode(text, true, true).unwrap(), ids, "{text:?}");
+        assert_eq!(&tokenizer.encode(text, false, false).unwrap(), ids_plain, "{text:?}");
+        check_decoding(&tokenizer, ids, false, decoded);
+        check_decoding(&tokenizer, ids, true, decoded_skip);
+    }
+    for Stream { ids, decoded, decoded_skip } in &streams {
+        check_decoding(&tokenizer, ids, false, decoded);
+        check_decoding(&tokenizer, ids, true, decoded_skip);
     }
 }

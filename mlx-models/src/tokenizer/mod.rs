@@ -36,6 +36,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use self::decoding::{Decoding, TextState};
 use self::guard::Segment;
 use self::pipeline::{Parts, Pipelines};
@@ -142,7 +144,8 @@ impl Tokenizer {
     /// either way.
     ///
     /// # Errors
-    /// When the text holds a character that the vocabulary can neither spell nor replace.
+    /// When the text holds a character that the vocabulary can neither spell nor replace, or, in vocabularies that cut text
+    /// into words, 900,000 white-space characters in a row.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<u32>> {
         let body = self.0.pipelines.encode(text, parse_special).map_err(|e| self.error(e))?;
         if !add_special {
@@ -183,6 +186,26 @@ impl Tokenizer {
     /// model reads the very text, as text. Other text comes back unchanged, so that its ids stay those of the reference.
     pub fn guard<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.0.pipelines.guard().guard(text)
+    }
+
+    /// Puts each text in a JSON value through [`guard`](Self::guard), names of fields included: a list of messages, or of
+    /// tools.
+    pub fn guard_json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(guarded) = self.guard(text) {
+                    *text = guarded;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.guard_json(item)),
+            Value::Object(fields) => {
+                for (name, mut field) in std::mem::take(fields) {
+                    self.guard_json(&mut field);
+                    fields.insert(self.guard(&name).into_owned(), field);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     /// Decodes `ids`; `skip_special` leaves control tokens out.

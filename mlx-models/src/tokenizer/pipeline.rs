@@ -38,6 +38,12 @@ impl Parts {
     }
 }
 
+/// The most white space in a row that a pattern with look-ahead can match.
+///
+/// `fancy-regex` gives up on a million characters, and `tokenizers` takes that for the end of the matches, which would
+/// change ids without a word.
+const MAX_WHITE_SPACE: usize = 900_000;
+
 /// From text to ids; post-processing and decoding are ours, so these have neither.
 type Pipeline =
     TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
@@ -83,6 +89,9 @@ impl Pipelines {
     }
 
     pub(super) fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
+        if self.plain.get_pre_tokenizer().is_some() {
+            check_white_space(text)?;
+        }
         let pipeline = if parse_special { &self.parsing } else { &self.plain };
         pipeline
             .encode_fast(text, false)
@@ -124,4 +133,18 @@ fn check_stripping(added: &[(u32, AddedToken)]) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+fn check_white_space(text: &str) -> Result<(), String> {
+    if text.len() <= MAX_WHITE_SPACE {
+        return Ok(());
+    }
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c.is_whitespace() { run + 1 } else { 0 };
+        if run > MAX_WHITE_SPACE {
+            return Err(format!("the text has more than {MAX_WHITE_SPACE} white-space characters in a row"));
+        }
+    }
+    Ok(())
 }
