@@ -16,7 +16,8 @@ const SHAPES: [(&str, i32, i32); 4] =
     [("q_proj", 1024, 640), ("gate_proj", 2048, 640), ("down_proj", 640, 2048), ("head", 262_144, 640)];
 
 /// Name, and the bits of quantized weights; `None` is dense float32.
-const FORMATS: [(&str, Option<i32>); 4] = [("f32", None), ("4 bits", Some(4)), ("5 bits", Some(5)), ("8 bits", Some(8))];
+const FORMATS: [(&str, Option<i32>); 4] =
+    [("f32", None), ("4 bits", Some(4)), ("5 bits", Some(5)), ("8 bits", Some(8))];
 
 fn weight(rows: i32, columns: i32, bits: Option<i32>) -> Result<Weight> {
     let dense = Array::arange(0.0, f64::from(rows) * f64::from(columns), 1.0, DType::F32)?.sin()?;
