@@ -18,7 +18,9 @@ const BYTES: usize = size_of::<f32>();
 /// The file holds one tensor, `logits`, float32 of shape [tokens, vocabulary]: row i scores what may follow token i.
 /// Checkpoints without a tokenizer will do. An existing file is replaced once the new one is complete.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors")]
+#[command(
+    after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors"
+)]
 pub(crate) struct Args {
     /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
     #[arg(long)]
@@ -82,7 +84,10 @@ impl Rows {
         let mut bytes = Vec::new();
         let size = shape[0].saturating_mul(width).saturating_mul(BYTES);
         bytes.try_reserve_exact(size).map_err(|_| {
-            Failure::new(format!("--tokens: the logits of {} tokens take {size} bytes, more than there is", shape[0]))
+            Failure::new(format!(
+                "--tokens: the logits of {} tokens take {size} bytes, more than there is",
+                shape[0]
+            ))
         })?;
         for_each_logits(model, tokens, |rows| {
             let kept = if last {
