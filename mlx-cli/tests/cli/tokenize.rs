@@ -5,10 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{BOS, TURN, id, ids, mlx, with_tokenizer};
+use crate::support::{BOS, Run, TURN, id, ids, mlx, with_tokenizer};
 
-fn tokenize(folder: &TempDir, args: &[&str], stdin: &str) -> String {
-    mlx(&[&["tokenize", "--model", folder.path().to_str().unwrap()], args].concat(), stdin).text()
+fn tokenize(folder: &TempDir, args: &[&str], stdin: &str) -> Run {
+    mlx(&[&["tokenize", "--model", folder.path().to_str().unwrap()], args].concat(), stdin)
 }
 
 /// A tokenizer alone: the command needs neither weights nor a configuration.
@@ -32,11 +32,11 @@ fn text_becomes_ids() {
     for (text, body) in cases {
         let whole = [&[BOS][..], &body].concat();
         for (args, expected) in [(&["--json"][..], &whole), (&["--json", "--no-special"], &body)] {
-            let answer: Value = serde_json::from_str(&tokenize(&folder, args, text)).unwrap();
+            let answer = tokenize(&folder, args, text).json();
             assert_eq!(&ids(&answer["ids"]), expected, "{text:?}");
         }
         let words: Vec<String> = whole.iter().map(u32::to_string).collect();
-        assert_eq!(tokenize(&folder, &[], text), words.join(" ") + "\n", "{text:?}");
+        assert_eq!(tokenize(&folder, &[], text).text(), words.join(" ") + "\n", "{text:?}");
     }
 }
 
@@ -53,9 +53,9 @@ fn ids_become_text_at_once_and_in_pieces() {
     ];
     for (name, ids, text, most_pieces) in cases {
         let input = json!({ "ids": ids }).to_string();
-        let whole: Value = serde_json::from_str(&tokenize(&folder, &["--decode", "--json"], &input)).unwrap();
+        let whole = tokenize(&folder, &["--decode", "--json"], &input).json();
         assert_eq!(whole, json!({ "text": text }), "{name}");
-        let streamed = tokenize(&folder, &["--decode", "--stream", "--json"], &input);
+        let streamed = tokenize(&folder, &["--decode", "--stream", "--json"], &input).text();
         let pieces: Vec<String> = streamed
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_owned())
@@ -66,7 +66,7 @@ fn ids_become_text_at_once_and_in_pieces() {
             "{name}: {pieces:?}"
         );
         for args in [&["--decode"][..], &["--decode", "--stream"]] {
-            assert_eq!(tokenize(&folder, args, &input), text, "{name}");
+            assert_eq!(tokenize(&folder, args, &input).text(), text, "{name}");
         }
     }
 }
@@ -76,7 +76,7 @@ fn what_encodes_decodes_to_itself() {
     let folder = tokenizer();
     let text = " Grüße, 世界! 🎉\r\n\t<turn>\u{0}";
     for args in [&["--no-special"][..], &["--no-special", "--json"]] {
-        let ids = tokenize(&folder, args, text);
-        assert_eq!(tokenize(&folder, &["--decode"], &ids), text);
+        let ids = tokenize(&folder, args, text).text();
+        assert_eq!(tokenize(&folder, &["--decode"], &ids).text(), text);
     }
 }
