@@ -130,12 +130,3 @@ fn command_lines_that_do_not_parse_are_usage_errors() {
         assert!(run.stderr.contains(part), "{args:?}: {run:?}");
     }
 }
-
-#[test]
-fn help_and_version_go_to_stdout() {
-    assert_eq!(mlx(&["--version"], "").text(), concat!("mlx ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in ["generate", "logits", "tokenize"] {
-        let help = mlx(&[command, "--help"], "").text();
-        assert!(help.contains(&format!("mlx {command} --")), "{help}");
-    }
-}
