@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mlx_core::DType;
 use mlx_core::io::{TensorView, write_safetensors};
-use mlx_models::{LanguageModel, for_each_logits};
+use mlx_models::sampling::{Sampler, SamplingConfig};
+use mlx_models::{LanguageModel, Sequence, for_each_logits};
 
 use crate::args::{DeviceArg, TokenIds};
 use crate::failure::Failure;
@@ -89,16 +90,18 @@ impl Rows {
                 shape[0]
             ))
         })?;
-        for_each_logits(model, tokens, |rows| {
-            let kept = if last {
-                bytes.clear();
-                &rows[rows.len().saturating_sub(width)..]
-            } else {
-                &rows
-            };
-            bytes.extend(kept.iter().flat_map(|logit| logit.to_le_bytes()));
-            Ok(())
-        })?;
+        let mut keep = |rows: &[f32]| bytes.extend(rows.iter().flat_map(|logit| logit.to_le_bytes()));
+        if last {
+            // A sequence puts the last position alone through the head.
+            let mut sequence = Sequence::new(model, Sampler::new(SamplingConfig::default(), 0)?);
+            sequence.prefill(tokens, || true)?;
+            keep(sequence.logits());
+        } else {
+            for_each_logits(model, tokens, |rows| {
+                keep(&rows);
+                Ok(())
+            })?;
+        }
         Ok(Rows { shape, bytes })
     }
 }
