@@ -36,7 +36,7 @@ mod random;
 pub use config::SamplingConfig;
 pub use random::fresh_seed;
 
-use crate::Result;
+use crate::{Error, Result};
 use cut::Cut;
 use random::Uniform;
 
@@ -174,6 +174,20 @@ impl Sampler {
         let Scratch { ids, weights, .. } = &self.scratch;
         let at = numeric::pick(weights, self.uniform.draw());
         at.and_then(|at| ids.get(at)).copied().unwrap_or(fallback)
+    }
+}
+
+/// The natural-log probability of `token` in the softmax of `logits` `[V]`.
+///
+/// Computed from logits as the model gave them, it is free of the penalties that [`Sampled::logprob`] includes.
+///
+/// # Errors
+/// [`Error::Sampling`](crate::Error::Sampling) for a row that [`Sampler::sample`] refuses, and for a token outside it.
+pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
+    let row = Row::read(logits)?;
+    match logits.get(token as usize) {
+        Some(logit) => Ok(row.logprob(*logit)),
+        None => Err(Error::Sampling { message: format!("token {token} is outside the row of {}", logits.len()) }),
     }
 }
 
