@@ -37,8 +37,9 @@ fn main() -> Result<()> {
     mlx_backend::register()?;
     let model = inference_api::load_model(&args.model, &LoadOptions::default().with_progress(progress()))?;
 
-    let options =
-        GenerateOptions { seed: args.seed, ..GenerateOptions::default() }.with_max_tokens(args.max_tokens).with_temperature(args.temp);
+    let options = GenerateOptions { seed: args.seed, ..GenerateOptions::default() }
+        .with_max_tokens(args.max_tokens)
+        .with_temperature(args.temp);
     print!("{}", args.prompt);
     let mut stream = model.generate(args.prompt.as_str().into(), &options)?;
     for token in &mut stream {
@@ -65,7 +66,11 @@ fn progress() -> impl Fn(&LoadProgress) + Send + Sync {
         }
         let bar = bar.get_or_insert_with(|| {
             if !std::io::stderr().is_terminal() {
-                eprintln!("fetching {} ({} MB)", progress.label, progress.total_bytes.unwrap_or(0) / 1_000_000);
+                eprintln!(
+                    "fetching {} ({} MB)",
+                    progress.label,
+                    progress.total_bytes.unwrap_or(0) / 1_000_000
+                );
             }
             let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

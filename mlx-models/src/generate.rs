@@ -76,6 +76,11 @@ impl<'m> Sequence<'m> {
         Ok(())
     }
 
+    /// Logits of the next token, `[V]`; empty before a prompt was read. Sampling may have changed them by penalties.
+    pub fn logits(&self) -> &[f32] {
+        &self.next
+    }
+
     fn forward(&mut self, tokens: &[u32]) -> Result<Array> {
         let tokens = Array::from_slice(tokens, &[1, tokens.len() as i32])?;
         self.model.forward(&tokens, &mut self.caches)

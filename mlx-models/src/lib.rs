@@ -1,12 +1,37 @@
 //! Language models on MLX: checkpoints, tokenizers, caches, sampling.
+//!
+//! ```no_run
+//! use mlx_models::sampling::{Sampler, SamplingConfig};
+//! use mlx_models::{Result, Sequence, load, locate};
+//!
+//! fn main() -> Result<()> {
+//!     let loaded = load(&locate("gemma-3-270m", &mut |_| ())?, None)?;
+//!     let tokenizer = loaded.text.tokenizer()?;
+//!     let mut text = tokenizer.detokenizer(true);
+//!
+//!     let mut sequence = Sequence::new(&*loaded.model, Sampler::new(SamplingConfig::default(), 0)?);
+//!     sequence.prefill(&tokenizer.encode("The sky is", true, false)?, || true)?;
+//!     for _ in 0..16 {
+//!         let token = sequence.sample()?.token;
+//!         print!("{}", text.push(token)?);
+//!         sequence.advance(token)?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two layouts,
+//! [`models`] holds the architectures, [`KvCache`] what a sequence has read, [`tokenizer`] and [`ChatTemplate`] the text
+//! side, [`sampling`] and [`stop`] the choice of tokens and the end of a text; [`load()`] puts them together and
+//! [`Sequence`] runs them. Applications that want threads and streams use `mlx-backend` on top.
 
 mod cache;
 mod chat_template;
 pub mod checkpoint;
 mod error;
 mod generate;
-mod load;
 pub mod gguf;
+mod load;
 pub mod models;
 pub mod packaged;
 pub mod sampling;
@@ -17,7 +42,7 @@ pub use cache::{KvCache, Mask};
 pub use chat_template::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
-pub use load::{LoadedModel, TextTools, load, locate};
 pub use generate::{Sequence, for_each_logits};
+pub use load::{LoadedModel, TextTools, load, locate};
 pub use models::{LanguageModel, ModelShape};
 pub use tokenizer::{Detokenizer, Tokenizer, Vocabulary, VocabularyKind};

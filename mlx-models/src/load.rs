@@ -86,12 +86,18 @@ impl TextTools {
                 let token = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok());
                 let (bos, eos) = (token(vocabulary.bos_id), token(vocabulary.eos_id));
                 let template = vocabulary.chat_template.as_deref();
-                let template = template.map(|t| ChatTemplate::new(t, bos.as_deref(), eos.as_deref())).transpose()?;
+                let template =
+                    template.map(|t| ChatTemplate::new(t, bos.as_deref(), eos.as_deref())).transpose()?;
                 (Some(tokenizer), template, BTreeSet::new())
             }
         };
         eos_ids.extend(tokenizer.iter().flat_map(Tokenizer::eos_ids));
-        Ok(TextTools { tokenizer, chat_template: chat_template.map(Arc::new), eos_ids, path: checkpoint.path().to_owned() })
+        Ok(TextTools {
+            tokenizer,
+            chat_template: chat_template.map(Arc::new),
+            eos_ids,
+            path: checkpoint.path().to_owned(),
+        })
     }
 
     /// The tokenizer.
@@ -159,7 +165,10 @@ impl Checkpoint {
     pub fn quantization(&self) -> Option<String> {
         match self {
             Checkpoint::Folder(folder) => {
-                let all = folder.config().get("quantization").or_else(|| folder.config().get("quantization_config"))?;
+                let all = folder
+                    .config()
+                    .get("quantization")
+                    .or_else(|| folder.config().get("quantization_config"))?;
                 let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
                 Some(format!("{bits} bits, groups of {group}"))
             }

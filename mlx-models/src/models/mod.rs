@@ -52,13 +52,16 @@ pub struct ModelShape {
     pub dtype: DType,
 }
 
+/// Makes a model of a checkpoint, to compute in the dtype that is given or in its own.
+type Load = fn(&Checkpoint, Option<DType>) -> Result<Box<dyn LanguageModel>>;
+
 /// How one architecture is recognised and loaded.
 struct Architecture {
     /// `model_type` in `config.json`; the first is the model's own name.
     model_types: &'static [&'static str],
     /// `general.architecture` in GGUF files.
     gguf: &'static str,
-    load: fn(&Checkpoint, Option<DType>) -> Result<Box<dyn LanguageModel>>,
+    load: Load,
 }
 
 /// To add a model, write its file and add its line.

@@ -25,7 +25,10 @@ fn words(digits: &str) -> String {
     )
 }
 
-pub(super) fn pre_tokenization(name: Option<&str>, add_prefix_space: bool) -> Result<PreTokenization, String> {
+pub(super) fn pre_tokenization(
+    name: Option<&str>,
+    add_prefix_space: bool,
+) -> Result<PreTokenization, String> {
     let split = |pattern: String| {
         Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::Isolated, false)
             .map(PreTokenizerWrapper::from)

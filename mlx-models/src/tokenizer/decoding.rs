@@ -53,11 +53,16 @@ impl Decoding {
         for step in steps {
             match kind(step).as_str() {
                 "ByteLevel" if steps.len() == 1 => return Ok(Self::ByteLevel),
-                "Replace" if !byte_fallback && !fused => match (&step["pattern"]["String"], &step["content"]) {
+                "Replace" if !byte_fallback && !fused => match (&step["pattern"]["String"], &step["content"])
+                {
                     (Value::String(from), Value::String(to)) if !from.is_empty() => {
                         replace.push((from.clone(), to.clone()));
                     }
-                    _ => return Err(format!("decoder: Replace takes a plain pattern and content, not {step}")),
+                    _ => {
+                        return Err(format!(
+                            "decoder: Replace takes a plain pattern and content, not {step}"
+                        ));
+                    }
                 },
                 "ByteFallback" if !fused => byte_fallback = true,
                 "Fuse" => fused = true,
@@ -175,7 +180,9 @@ impl TextState {
 
     fn append(&mut self, strip: Option<(char, usize)>, mut text: &str, out: &mut String) {
         if let (Some((character, most)), Some(mut stripped)) = (strip, self.stripped) {
-            while stripped < most && let Some(rest) = text.strip_prefix(character) {
+            while stripped < most
+                && let Some(rest) = text.strip_prefix(character)
+            {
                 text = rest;
                 stripped += 1;
             }

@@ -22,10 +22,29 @@ use crate::Error;
 /// The largest file that is read; Gemma 3's takes 33 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-const NORMALIZERS: &[&str] =
-    &["Sequence", "Replace", "Prepend", "NFC", "NFD", "NFKC", "NFKD", "Strip", "StripAccents", "Lowercase", "Nmt"];
-const PRE_TOKENIZERS: &[&str] =
-    &["Sequence", "Split", "ByteLevel", "Digits", "Metaspace", "Punctuation", "Whitespace", "WhitespaceSplit"];
+const NORMALIZERS: &[&str] = &[
+    "Sequence",
+    "Replace",
+    "Prepend",
+    "NFC",
+    "NFD",
+    "NFKC",
+    "NFKD",
+    "Strip",
+    "StripAccents",
+    "Lowercase",
+    "Nmt",
+];
+const PRE_TOKENIZERS: &[&str] = &[
+    "Sequence",
+    "Split",
+    "ByteLevel",
+    "Digits",
+    "Metaspace",
+    "Punctuation",
+    "Whitespace",
+    "WhitespaceSplit",
+];
 
 #[derive(Deserialize)]
 struct TokenizerFile {
@@ -128,7 +147,8 @@ fn component<T: DeserializeOwned>(field: &str, known: &[&str], value: Value) -> 
 }
 
 fn unknown_kind(known: &[&str], value: &Value) -> Option<String> {
-    let parts = ["normalizers", "pretokenizers"].into_iter().filter_map(|list| value[list].as_array()).flatten();
+    let parts =
+        ["normalizers", "pretokenizers"].into_iter().filter_map(|list| value[list].as_array()).flatten();
     match value["type"].as_str() {
         Some(kind) if known.contains(&kind) => parts.into_iter().find_map(|part| unknown_kind(known, part)),
         Some(kind) => Some(kind.to_owned()),

@@ -76,7 +76,8 @@ impl Guard {
         let mut from = 0;
         for found in self.leftmost.find_iter(prompt) {
             let Some((id, token)) = self.tokens.get(found.pattern().as_usize()) else { continue };
-            let (mut before, mut after) = (&prompt[from.min(found.start())..found.start()], &prompt[found.end()..]);
+            let (mut before, mut after) =
+                (&prompt[from.min(found.start())..found.start()], &prompt[found.end()..]);
             // A token of one character has no inside: its mark stands behind it, before those of the text.
             let marks = after.chars().take_while(|&c| c == MARK).count();
             if found.start() < from || marks % 2 == 1 {
@@ -133,9 +134,17 @@ mod tests {
 
     #[test]
     fn guarded_text_survives_and_holds_no_control() {
-        for text in
-            ["", "plain", "<end>", "a<end><end>b", "¤", "¤\u{FDD0}¤¤", "\u{FDD0}", "<\u{FDD0}end>", "\u{FDD0}\u{FDD0}<end>"]
-        {
+        for text in [
+            "",
+            "plain",
+            "<end>",
+            "a<end><end>b",
+            "¤",
+            "¤\u{FDD0}¤¤",
+            "\u{FDD0}",
+            "<\u{FDD0}end>",
+            "\u{FDD0}\u{FDD0}<end>",
+        ] {
             let whole = format!("<end>{}¤", guard().guard(text));
             let expected: Vec<_> = ["1", text, "3"].into_iter().filter(|s| !s.is_empty()).collect();
             assert_eq!(show(&whole), expected, "{text:?}");

@@ -35,7 +35,10 @@ pub(super) fn merges_from_scores(pieces: &[Piece<'_>]) -> Result<Vec<Merge>, Str
     for (index, Piece { text, score }) in pieces.iter().enumerate() {
         if text.len() > MAX_PIECE_BYTES {
             let start: String = text.chars().take(20).collect();
-            return Err(format!("piece {start:?}… takes {} bytes; at most {MAX_PIECE_BYTES} are sensible", text.len()));
+            return Err(format!(
+                "piece {start:?}… takes {} bytes; at most {MAX_PIECE_BYTES} are sensible",
+                text.len()
+            ));
         }
         if !score.is_finite() {
             return Err(format!("piece {text:?} has the score {score}"));
@@ -50,7 +53,9 @@ pub(super) fn merges_from_scores(pieces: &[Piece<'_>]) -> Result<Vec<Merge>, Str
         }
     }
     // Zeros of both signs are one score to SentencePiece, so `total_cmp` alone would be too fine.
-    cuts.sort_unstable_by(|a, b| (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then_with(|| (a.1, a.2).cmp(&(b.1, b.2))));
+    cuts.sort_unstable_by(|a, b| {
+        (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
+    });
     Ok(cuts
         .into_iter()
         .filter_map(|(_, _, index, at)| pieces.get(index)?.text.split_at_checked(at))
@@ -69,7 +74,8 @@ mod tests {
 
     #[test]
     fn orders_by_score_then_left_then_right_then_id() {
-        let found = merges(&[("b", -9.0), ("ab", -2.0), ("aba", -1.0), ("a", -8.0), ("ba", -2.0), ("é", -1.0)]);
+        let found =
+            merges(&[("b", -9.0), ("ab", -2.0), ("aba", -1.0), ("a", -8.0), ("ba", -2.0), ("é", -1.0)]);
         let expected = [("ab", "a"), ("a", "ba"), ("a", "b"), ("b", "a")];
         assert_eq!(found, expected.map(|(l, r)| (l.to_owned(), r.to_owned())));
     }

@@ -36,6 +36,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use self::decoding::{Decoding, TextState};
 use self::guard::Segment;
 use self::pipeline::{Parts, Pipelines};
@@ -65,8 +67,16 @@ struct Inner {
 }
 
 /// Spellings of the tokens that end a turn or a text, in the models this crate runs.
-const END_TOKENS: [&str; 8] =
-    ["<eos>", "</s>", "<end_of_turn>", "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"];
+const END_TOKENS: [&str; 8] = [
+    "<eos>",
+    "</s>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+];
 
 /// Spellings of the token that begins a text.
 const BEGIN_TOKENS: [&str; 3] = ["<bos>", "<s>", "<|begin_of_text|>"];
@@ -111,8 +121,12 @@ impl Tokenizer {
         eos_ids.dedup();
         let bos_id = bos_id.or(prefix.first().copied()).or_else(|| BEGIN_TOKENS.iter().find_map(control));
         let vocab_size = pipelines.largest_id().map_or(0, |id| id as usize + 1);
-        if let Some(id) =
-            prefix.iter().chain(&suffix).chain(&bos_id).chain(&eos_ids).find(|&&id| pipelines.text_of(id).is_none())
+        if let Some(id) = prefix
+            .iter()
+            .chain(&suffix)
+            .chain(&bos_id)
+            .chain(&eos_ids)
+            .find(|&&id| pipelines.text_of(id).is_none())
         {
             return Err(format!("id {id} has a special role, but no token"));
         }
@@ -130,7 +144,8 @@ impl Tokenizer {
     /// either way.
     ///
     /// # Errors
-    /// When the text holds a character that the vocabulary can neither spell nor replace.
+    /// When the text holds a character that the vocabulary can neither spell nor replace, or, in vocabularies that cut text
+    /// into words, 900,000 white-space characters in a row.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<u32>> {
         let body = self.0.pipelines.encode(text, parse_special).map_err(|e| self.error(e))?;
         if !add_special {
@@ -173,6 +188,26 @@ impl Tokenizer {
         self.0.pipelines.guard().guard(text)
     }
 
+    /// Puts each text in a JSON value through [`guard`](Self::guard), names of fields included: a list of messages, or of
+    /// tools.
+    pub fn guard_json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(guarded) = self.guard(text) {
+                    *text = guarded;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.guard_json(item)),
+            Value::Object(fields) => {
+                for (name, mut field) in std::mem::take(fields) {
+                    self.guard_json(&mut field);
+                    fields.insert(self.guard(&name).into_owned(), field);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     /// Decodes `ids`; `skip_special` leaves control tokens out.
     ///
     /// Bytes that aren't UTF-8 become replacement characters.
@@ -202,7 +237,9 @@ impl Tokenizer {
         self.0.pipelines.text_of(id).ok_or_else(|| {
             self.error(match self.0.vocab_size {
                 size if (id as usize) < size => format!("no token has the id {id}"),
-                size => format!("no token has the id {id}; the vocabulary ends at {}", size.saturating_sub(1)),
+                size => {
+                    format!("no token has the id {id}; the vocabulary ends at {}", size.saturating_sub(1))
+                }
             })
         })
     }
@@ -270,6 +307,9 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("origin", &self.0.origin).field("vocab_size", &self.0.vocab_size).finish()
+        f.debug_struct("Tokenizer")
+            .field("origin", &self.0.origin)
+            .field("vocab_size", &self.0.vocab_size)
+            .finish()
     }
 }

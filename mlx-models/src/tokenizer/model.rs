@@ -55,7 +55,9 @@ impl BpeParts {
         let mut joined = String::new();
         for Merge(left, right) in self.merges {
             let Some(tail) = right.strip_prefix(prefix) else {
-                return Err(format!("merge {left:?} + {right:?}: the second part lacks the prefix {prefix:?}"));
+                return Err(format!(
+                    "merge {left:?} + {right:?}: the second part lacks the prefix {prefix:?}"
+                ));
             };
             joined.clear();
             joined.push_str(&left);
@@ -119,7 +121,8 @@ impl Merge {
     /// Splits `"a b"`; `None` unless there is exactly one space and something on both of its sides.
     pub(super) fn parse(merge: &str) -> Option<Self> {
         let (left, right) = merge.split_once(' ')?;
-        (!left.is_empty() && !right.is_empty() && !right.contains(' ')).then(|| Self(left.into(), right.into()))
+        (!left.is_empty() && !right.is_empty() && !right.contains(' '))
+            .then(|| Self(left.into(), right.into()))
     }
 }
 

@@ -38,6 +38,12 @@ impl Parts {
     }
 }
 
+/// The most white space in a row that a pattern with look-ahead can match.
+///
+/// `fancy-regex` gives up on a million characters, and `tokenizers` takes that for the end of the matches, which would
+/// change ids without a word.
+const MAX_WHITE_SPACE: usize = 900_000;
+
 /// From text to ids; post-processing and decoding are ours, so these have neither.
 type Pipeline =
     TokenizerImpl<SharedModel, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
@@ -72,7 +78,9 @@ impl Pipelines {
             let assigned = parsing.token_to_id(content);
             if assigned != Some(*id) {
                 let assigned = assigned.map_or("none".into(), |id| id.to_string());
-                return Err(format!("the added token {content:?} should have the id {id}, but gets {assigned}"));
+                return Err(format!(
+                    "the added token {content:?} should have the id {id}, but gets {assigned}"
+                ));
             }
         }
         let mut plain = parsing.clone();
@@ -81,8 +89,14 @@ impl Pipelines {
     }
 
     pub(super) fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
+        if self.plain.get_pre_tokenizer().is_some() {
+            check_white_space(text)?;
+        }
         let pipeline = if parse_special { &self.parsing } else { &self.plain };
-        pipeline.encode_fast(text, false).map(|encoding| encoding.get_ids().to_vec()).map_err(|e| e.to_string())
+        pipeline
+            .encode_fast(text, false)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|e| e.to_string())
     }
 
     /// A token's text, as decoding sees it.
@@ -110,11 +124,27 @@ impl Pipelines {
 /// Refuses tokens that claim space which another token may have taken: `tokenizers` would cut the text backwards there.
 fn check_stripping(added: &[(u32, AddedToken)]) -> Result<(), String> {
     let takes_after = added.iter().find(|(_, token)| token.rstrip);
-    let takes_before = added.iter().find(|(_, token)| token.lstrip && token.content.starts_with(char::is_whitespace));
+    let takes_before =
+        added.iter().find(|(_, token)| token.lstrip && token.content.starts_with(char::is_whitespace));
     match (takes_after, takes_before) {
-        (Some((_, a)), Some((_, b))) => {
-            Err(format!("the added tokens {:?} (rstrip) and {:?} (lstrip) claim the same space", a.content, b.content))
-        }
+        (Some((_, a)), Some((_, b))) => Err(format!(
+            "the added tokens {:?} (rstrip) and {:?} (lstrip) claim the same space",
+            a.content, b.content
+        )),
         _ => Ok(()),
     }
+}
+
+fn check_white_space(text: &str) -> Result<(), String> {
+    if text.len() <= MAX_WHITE_SPACE {
+        return Ok(());
+    }
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c.is_whitespace() { run + 1 } else { 0 };
+        if run > MAX_WHITE_SPACE {
+            return Err(format!("the text has more than {MAX_WHITE_SPACE} white-space characters in a row"));
+        }
+    }
+    Ok(())
 }

@@ -102,7 +102,9 @@ impl Vocabulary {
         parts.added = (0..)
             .zip(tokens)
             .zip(&types)
-            .filter(|(_, kind)| matches!(kind, TokenType::Unknown | TokenType::Control | TokenType::UserDefined))
+            .filter(|(_, kind)| {
+                matches!(kind, TokenType::Unknown | TokenType::Control | TokenType::UserDefined)
+            })
             .map(|((id, token), kind)| {
                 (id, AddedToken::from(token, *kind != TokenType::UserDefined).normalized(false))
             })
@@ -162,7 +164,8 @@ impl Vocabulary {
     fn byte_level(&self) -> Result<(Vec<String>, Parts, bool), String> {
         let pre = pre_tokenization(self.pre.as_deref(), self.add_space_prefix.unwrap_or(false))?;
         let merges = self.merges.iter().map(|merge| {
-            Merge::parse(merge).ok_or_else(|| format!("the merge {merge:?} is not two pieces with a space between"))
+            Merge::parse(merge)
+                .ok_or_else(|| format!("the merge {merge:?} is not two pieces with a space between"))
         });
         let model = BpeParts {
             merges: merges.collect::<Result<_, _>>()?,

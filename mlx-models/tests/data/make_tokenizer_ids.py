@@ -94,14 +94,16 @@ def main(source: str, target: Path) -> None:
         )
     rng = random.Random(0)
     streams = []
+    size = tokenizer.get_vocab_size()
+    first_byte = tokenizer.token_to_id("<0x00>") or 0
     for case in range(24):
-        # Byte tokens have the ids 238 to 493; more of them make more runs that are not UTF-8.
+        # The more byte tokens there are, the more runs of them that are not UTF-8.
         byte = case % 4 / 4
-        pick = lambda: rng.randrange(238, 494) if rng.random() < byte else rng.randrange(262145)
+        pick = lambda: first_byte + rng.randrange(256) if rng.random() < byte else rng.randrange(size)
         streams.append([pick() for _ in range(40)])
     for text in ["👩‍👩‍👧", "שלום", "aé\u0301�"]:
         # Bytes of real text, whole and with one missing.
-        whole = [238 + b for b in text.encode()]
+        whole = [first_byte + b for b in text.encode()]
         streams += [whole, whole[1:], whole[:-1] + [1000], [1000] + whole[:2] + [1000] + whole[2:]]
     streams = [
         {

@@ -247,13 +247,13 @@ impl Config {
         if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
             return Err(format!("{name} is {size}; it must lie between 1 and {MAX_SIZE}"));
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(format!(
                 "num_attention_heads {} is not a multiple of num_key_value_heads {}",
                 self.num_attention_heads, self.num_key_value_heads
             ));
         }
-        if self.head_dim % 2 != 0 || self.head_dim * self.num_attention_heads > MAX_SIZE {
+        if !self.head_dim.is_multiple_of(2) || self.head_dim * self.num_attention_heads > MAX_SIZE {
             return Err(format!(
                 "head_dim is {}; it must be even, and not absurd times the heads",
                 self.head_dim
