@@ -49,7 +49,15 @@ impl MlxModel {
     }
 
     fn tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        let empty = || {
+            Error::new(
+                ErrorKind::InvalidPrompt,
+                "the prompt is empty; the model needs something to go on from",
+            )
+        };
         let tokens = match prompt {
+            // Not even the start token alone: who wants that gives it as a token.
+            Prompt::Text(text) if text.is_empty() => return Err(empty()),
             Prompt::Text(text) => {
                 let refuse =
                     |error: mlx_models::Error| Error::new(ErrorKind::InvalidPrompt, error.to_string());
@@ -59,10 +67,7 @@ impl MlxModel {
             _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text and tokens")),
         };
         if tokens.is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidPrompt,
-                "the prompt is empty; the model needs a token to go on from",
-            ));
+            return Err(empty());
         }
         if let Some(id) = tokens.iter().find(|id| **id as usize >= self.info.vocab_size) {
             let message = format!("token id {id} is outside the vocabulary of {}", self.info.vocab_size);

@@ -59,12 +59,6 @@ impl<'m> Sequence<'m> {
         self.sampler.sample(&mut self.next, &self.tokens)
     }
 
-    /// Logits of the next token, `[V]`; [`sample`](Self::sample) puts its penalties into them. Empty before the prompt
-    /// was read.
-    pub fn logits(&self) -> &[f32] {
-        &self.next
-    }
-
     /// Appends a token and computes the logits of the one after it.
     ///
     /// # Errors
