@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use inference_api::{Error, ErrorKind, GenerateMetrics, ModelInfo, Result};
 use mlx_models::{LoadedModel, TextTools};
@@ -15,6 +14,7 @@ use mlx_models::{LoadedModel, TextTools};
 use crate::backend::Kind;
 use crate::error::{closed, from_models};
 use crate::generation::{self, Request};
+use crate::thread::Running;
 
 /// What the engine and its handles share.
 #[derive(Default)]
@@ -52,7 +52,7 @@ pub(crate) struct Engine {
     /// whoever limits the streams that are open limits what waits here.
     requests: Mutex<Option<Sender<Request>>>,
     /// `None` once joined.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Running>>,
 }
 
 impl Engine {
@@ -61,7 +61,7 @@ impl Engine {
         let shared = Arc::new(Shared::default());
         let (requests, arriving) = channel();
         let (ready, loaded) = sync_channel(1);
-        let thread = std::thread::Builder::new().name(format!("mlx-{}", kind.name())).spawn({
+        let thread = Running::start({
             let shared = Arc::clone(&shared);
             move || kind.device().scope(|| run(kind, &path, arriving, &ready, &shared))
         });
@@ -165,9 +165,10 @@ fn run(
             let _ = ready.send(Err(from_models(error)));
         }
     }
-    // The model is dropped by now. What MLX keeps for reuse, and this thread's streams, go too.
+    // The model is dropped by now. What MLX keeps for reuse goes too, and so does an error that nobody has seen yet: the
+    // next engine on this thread uses the same streams.
+    let _ = kind.device().synchronize();
     let _ = mlx_core::memory::clear_cache();
-    let _ = mlx_core::clear_streams();
 }
 
 /// Runs one generation. Whatever goes wrong in it, panics included, ends that generation alone: the weights never

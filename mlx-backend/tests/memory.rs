@@ -52,14 +52,12 @@ fn decoding_keeps_arrays_and_memory_flat() {
         let model = load(&data("gemma3-classic"));
         ids(&*model, &tokens(20));
         let before = measure();
-        let short = model.metrics().unwrap();
+        let active = model.metrics().unwrap().active_memory_bytes;
         // All within the first buffer of a cache, so that nothing has a reason to grow.
         for steps in [20, 60, 120, 240] {
             ids(&*model, &tokens(steps));
-            let metrics = model.metrics().unwrap();
             assert_eq!(measure(), before, "after {steps} tokens");
-            assert_eq!(metrics.active_memory_bytes, short.active_memory_bytes);
-            assert_eq!(metrics.peak_memory_bytes, short.peak_memory_bytes, "in {steps} tokens");
+            assert_eq!(model.metrics().unwrap().active_memory_bytes, active);
         }
         // Streams that were cancelled or dropped leave nothing either.
         for _ in 0..10 {
@@ -81,7 +79,7 @@ fn loading_and_closing_leave_nothing() {
         let round = |number: usize| {
             let model = load(&data(CHECKPOINTS[number % 4]));
             ids(&*model, &tokens(3));
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 model.close().unwrap();
             } else {
                 let unread = model.generate(PROMPT[..].into(), &tokens(100)).unwrap();
@@ -118,6 +116,8 @@ fn closing_a_model_leaves_the_others_alone() {
         let stays = load(&data("gemma3-classic"));
         let expected = ids(&*stays, &tokens(40));
         let before = measure();
+        // From here on there are threads for two models.
+        drop(load(&data("gemma3-new")));
         #[cfg(target_os = "linux")]
         let threads_before = threads();
         for number in 0..20 {
