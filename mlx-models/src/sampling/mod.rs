@@ -91,7 +91,7 @@ impl Sampler {
     /// Makes the sampler of one request. Without a seed of the user's, pass [`fresh_seed`].
     ///
     /// # Errors
-    /// [`Error::Option`](crate::Error::Option) naming an option of `config` that is out of its range.
+    /// [`Error::Option`] naming an option of `config` that is out of its range.
     pub fn new(config: SamplingConfig, seed: u64) -> Result<Self> {
         config.validate()?;
         Ok(Self { config, uniform: Uniform::new(seed), scratch: Scratch::default() })
@@ -108,8 +108,8 @@ impl Sampler {
     /// carries bias and penalties and is otherwise unchanged, ready for [`top_logprobs`].
     ///
     /// # Errors
-    /// [`Error::Sampling`](crate::Error::Sampling) when the row is empty, holds NaN or positive infinity, or rules out
-    /// every token, and when `history` names a token outside it; [`Error::Option`](crate::Error::Option) when
+    /// [`Error::Sampling`] when the row is empty, holds NaN or positive infinity, or rules out
+    /// every token, and when `history` names a token outside it; [`Error::Option`] when
     /// `logit_bias` does.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
         penalties::apply(&self.config, logits, history, &mut self.scratch.tokens)?;
@@ -182,7 +182,7 @@ impl Sampler {
 /// Computed from logits as the model gave them, it is free of the penalties that [`Sampled::logprob`] includes.
 ///
 /// # Errors
-/// [`Error::Sampling`](crate::Error::Sampling) for a row that [`Sampler::sample`] refuses, and for a token outside it.
+/// [`Error::Sampling`] for a row that [`Sampler::sample`] refuses, and for a token outside it.
 pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
     let row = Row::read(logits)?;
     match logits.get(token as usize) {
@@ -197,7 +197,7 @@ pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
 /// infinity are left out.
 ///
 /// # Errors
-/// [`Error::Sampling`](crate::Error::Sampling) for a row that [`Sampler::sample`] refuses.
+/// [`Error::Sampling`] for a row that [`Sampler::sample`] refuses.
 pub fn top_logprobs(logits: &[f32], n: usize) -> Result<Vec<Sampled>> {
     let row = Row::read(logits)?;
     if n == 0 {
