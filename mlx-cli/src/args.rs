@@ -53,7 +53,11 @@ impl FromStr for TokenIds {
     fn from_str(text: &str) -> Result<Self, String> {
         let id = |(index, entry): (usize, &str)| {
             entry.trim().parse().map_err(|_| {
-                format!("entry {} is `{entry}`; a token id is a whole number from 0 to {}", index + 1, u32::MAX)
+                format!(
+                    "entry {} is `{entry}`; a token id is a whole number from 0 to {}",
+                    index + 1,
+                    u32::MAX
+                )
             })
         };
         text.split(',').enumerate().map(id).collect::<Result<_, _>>().map(TokenIds)
@@ -67,8 +71,14 @@ mod tests {
     #[test]
     fn token_lists_parse_or_name_the_bad_entry() {
         assert_eq!("2, 10,4294967295".parse(), Ok(TokenIds(vec![2, 10, u32::MAX])));
-        let cases =
-            [("", 1, ""), ("1,", 2, ""), ("1,x,3", 2, "x"), ("-1", 1, "-1"), ("0,0,4294967296", 3, "4294967296"), ("1.5", 1, "1.5")];
+        let cases = [
+            ("", 1, ""),
+            ("1,", 2, ""),
+            ("1,x,3", 2, "x"),
+            ("-1", 1, "-1"),
+            ("0,0,4294967296", 3, "4294967296"),
+            ("1.5", 1, "1.5"),
+        ];
         for (text, at, entry) in cases {
             let error = text.parse::<TokenIds>().unwrap_err();
             assert!(error.starts_with(&format!("entry {at} is `{entry}`; ")), "{text}: {error}");

@@ -44,7 +44,11 @@ mod tests {
     fn what_is_no_text_is_refused_by_name() {
         assert_eq!(text("a.txt", "grün\n".as_bytes()).unwrap(), "grün\n");
         let cases: [(&str, Box<dyn Read>, &str); 3] = [
-            ("latin1", Box::new(&b"gr\xfcn"[..]), "latin1: not UTF-8 text; the first invalid byte is at offset 2"),
+            (
+                "latin1",
+                Box::new(&b"gr\xfcn"[..]),
+                "latin1: not UTF-8 text; the first invalid byte is at offset 2",
+            ),
             ("half", Box::new(&b"\xc3"[..]), "half: not UTF-8 text; the first invalid byte is at offset 0"),
             ("endless", Box::new(io::repeat(b' ')), "endless: longer than 64 MiB"),
         ];

@@ -42,7 +42,9 @@ pub(crate) fn of_loading() -> impl Fn(&LoadProgress) + Send + Sync {
     move |progress| {
         let Ok(mut bar) = bar.lock() else { return };
         match progress.stage {
-            LoadStage::Fetch => bar.show(&progress.label, progress.done_bytes, progress.total_bytes.unwrap_or(0)),
+            LoadStage::Fetch => {
+                bar.show(&progress.label, progress.done_bytes, progress.total_bytes.unwrap_or(0))
+            }
             _ => bar.finish(),
         }
     }

@@ -31,11 +31,7 @@ impl Array {
     /// When the number of elements is not the product of the shape, or an axis is negative.
     #[doc(alias = "mlx_array_new_data")]
     pub fn from_slice<T: Element>(elements: &[T], shape: &[i32]) -> Result<Self> {
-        let mut bytes = Vec::with_capacity(size_of_val(elements));
-        for element in elements {
-            element.append_to(&mut bytes);
-        }
-        Self::from_bytes(&bytes, shape, T::DTYPE)
+        Self::from_bytes(bytemuck::cast_slice(elements), shape, T::DTYPE)
     }
 
     /// Makes an array of `shape` from the bytes of its elements, row-major and in the machine's byte order.

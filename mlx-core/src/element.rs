@@ -5,18 +5,16 @@ use half::{bf16, f16};
 use crate::DType;
 
 /// A Rust type that matches an element type of MLX bit for bit.
-pub trait Element: Copy + sealed::Bytes {
+pub trait Element: bytemuck::NoUninit + sealed::Bytes {
     /// The matching element type.
     const DTYPE: DType;
 }
 
 pub(crate) mod sealed {
-    /// Conversion from and to the bytes of one element, in the machine's order.
+    /// Conversion from the bytes of one element, in the machine's order.
     pub trait Bytes: Sized {
         /// Reads one element; `bytes` has the element's size.
         fn from_bytes(bytes: &[u8]) -> Self;
-        /// Appends one element.
-        fn append_to(self, bytes: &mut Vec<u8>);
     }
 }
 
@@ -31,10 +29,6 @@ macro_rules! elements {
                 let mut own = [0; size_of::<$type>()];
                 own.copy_from_slice(bytes);
                 <$type>::from_ne_bytes(own)
-            }
-
-            fn append_to(self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.to_ne_bytes());
             }
         }
     )*};
@@ -54,9 +48,5 @@ impl sealed::Bytes for bool {
     // A view may have put any byte where MLX keeps a boolean; Rust allows only 0 and 1 in its own.
     fn from_bytes(bytes: &[u8]) -> Self {
         bytes.first().is_some_and(|byte| *byte != 0)
-    }
-
-    fn append_to(self, bytes: &mut Vec<u8>) {
-        bytes.push(self.into());
     }
 }

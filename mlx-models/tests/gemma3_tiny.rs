@@ -134,6 +134,14 @@ fn ids_outside_the_vocabulary_are_errors() {
 }
 
 #[test]
+fn caches_of_another_model_are_an_error() {
+    let (classic, new) = (model("gemma3-classic"), model("gemma3-new"));
+    let tokens = Array::from_slice(&[2], &[1, 1]).unwrap();
+    assert!(classic.forward(&tokens, &mut new.make_caches()).is_err());
+    assert!(classic.forward(&tokens, &mut []).is_err());
+}
+
+#[test]
 fn decoding_and_reloading_keep_arrays_and_memory_flat() {
     let measure = || (mlx_core::memory::live_arrays(), mlx_core::memory::active_memory().unwrap());
     let decode = |model: &dyn LanguageModel, caches: &mut Vec<KvCache>, steps: i32| {

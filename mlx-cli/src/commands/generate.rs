@@ -18,7 +18,9 @@ use crate::{input, output, progress};
 /// Where the model has a chat template, the prompt is what a user says to it; --raw continues the bare text. Special
 /// tokens spelled in the prompt are plain text either way; --tokens gives exact ids. Metrics follow on stderr.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  mlx generate --prompt \"The sky is\" --max-tokens 32 --temp 0.7 --seed 1")]
+#[command(
+    after_help = "Example:\n  mlx generate --prompt \"The sky is\" --max-tokens 32 --temp 0.7 --seed 1"
+)]
 pub(crate) struct Args {
     /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
     #[arg(long, default_value = "gemma-3-270m")]

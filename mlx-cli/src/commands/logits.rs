@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mlx_core::DType;
 use mlx_core::io::{TensorView, write_safetensors};
-use mlx_models::{LanguageModel, for_each_logits};
+use mlx_models::sampling::{Sampler, SamplingConfig};
+use mlx_models::{LanguageModel, Sequence, for_each_logits};
 
 use crate::args::{DeviceArg, TokenIds};
 use crate::failure::Failure;
@@ -18,7 +19,9 @@ const BYTES: usize = size_of::<f32>();
 /// The file holds one tensor, `logits`, float32 of shape [tokens, vocabulary]: row i scores what may follow token i.
 /// Checkpoints without a tokenizer will do. An existing file is replaced once the new one is complete.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors")]
+#[command(
+    after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors"
+)]
 pub(crate) struct Args {
     /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
     #[arg(long)]
@@ -82,18 +85,23 @@ impl Rows {
         let mut bytes = Vec::new();
         let size = shape[0].saturating_mul(width).saturating_mul(BYTES);
         bytes.try_reserve_exact(size).map_err(|_| {
-            Failure::new(format!("--tokens: the logits of {} tokens take {size} bytes, more than there is", shape[0]))
+            Failure::new(format!(
+                "--tokens: the logits of {} tokens take {size} bytes, more than there is",
+                shape[0]
+            ))
         })?;
-        for_each_logits(model, tokens, |rows| {
-            let kept = if last {
-                bytes.clear();
-                &rows[rows.len().saturating_sub(width)..]
-            } else {
-                &rows
-            };
-            bytes.extend(kept.iter().flat_map(|logit| logit.to_le_bytes()));
-            Ok(())
-        })?;
+        let mut keep = |rows: &[f32]| bytes.extend(rows.iter().flat_map(|logit| logit.to_le_bytes()));
+        if last {
+            // A sequence puts the last position alone through the head.
+            let mut sequence = Sequence::new(model, Sampler::new(SamplingConfig::default(), 0)?);
+            sequence.prefill(tokens, || true)?;
+            keep(sequence.logits());
+        } else {
+            for_each_logits(model, tokens, |rows| {
+                keep(&rows);
+                Ok(())
+            })?;
+        }
         Ok(Rows { shape, bytes })
     }
 }

@@ -84,14 +84,23 @@ fn format_ids(ids: &[u32], as_json: bool) -> String {
 fn parse_ids(text: &str) -> Result<Vec<u32>, Failure> {
     let text = text.trim();
     if !text.starts_with('{') {
-        let list = text.split([' ', '\t', '\r', '\n', ',']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(",");
+        let list = text
+            .split([' ', '\t', '\r', '\n', ','])
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(",");
         if list.is_empty() {
             return Ok(Vec::new());
         }
-        return list.parse().map(|TokenIds(ids)| ids).map_err(|error| Failure::new(format!("stdin: {error}")));
+        return list
+            .parse()
+            .map(|TokenIds(ids)| ids)
+            .map_err(|error| Failure::new(format!("stdin: {error}")));
     }
-    let object: Value = serde_json::from_str(text).map_err(|error| Failure::new(format!("stdin: not JSON: {error}")))?;
-    let ids = object["ids"].as_array().ok_or_else(|| Failure::new("stdin: no list `ids` is in the JSON object"))?;
+    let object: Value =
+        serde_json::from_str(text).map_err(|error| Failure::new(format!("stdin: not JSON: {error}")))?;
+    let ids =
+        object["ids"].as_array().ok_or_else(|| Failure::new("stdin: no list `ids` is in the JSON object"))?;
     let id = |(index, id): (usize, &Value)| {
         let whole = id.as_u64().and_then(|id| u32::try_from(id).ok());
         whole.ok_or_else(|| Failure::new(format!("stdin: ids[{index}] is {id}, which is no token id")))

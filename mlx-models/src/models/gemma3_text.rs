@@ -189,6 +189,7 @@ impl LanguageModel for Gemma3 {
     }
 
     fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
+        super::check_caches(caches, self.layers.len())?;
         let length = tokens.dim(1)?;
         let sliding = self.mask(LayerType::Sliding, caches, length)?;
         let full = self.mask(LayerType::Full, caches, length)?;

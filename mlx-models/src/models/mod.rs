@@ -97,3 +97,13 @@ pub fn model_type(checkpoint: &Checkpoint) -> Result<&'static str> {
 pub fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
     (find(checkpoint)?.load)(checkpoint, dtype)
 }
+
+/// Refuses caches that were made for a model with another number of layers, which would silently skip some.
+fn check_caches(caches: &[KvCache], layers: usize) -> Result<()> {
+    if caches.len() == layers {
+        return Ok(());
+    }
+    let message =
+        format!("{} caches for a model of {layers} layers; make them with make_caches", caches.len());
+    Err(mlx_core::Error::Shape { op: "forward", message }.into())
+}

@@ -1,0 +1,12 @@
+//! The `mlx` binary, run as a user runs it, on a checkpoint of 100,000 random weights.
+//!
+//! The checkpoint and the values expected of it, by transformers, are those of `mlx-models/tests/data`. It has no
+//! tokenizer, so that some tests put one beside it.
+
+mod binary;
+mod errors;
+#[cfg(feature = "mlx-backend")]
+mod generate;
+mod logits;
+mod support;
+mod tokenize;
