@@ -195,8 +195,7 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     match pickled {
         _ if !files.is_empty() => Ok(files),
         Some(path) => {
-            let message =
-                "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors";
+            let message = "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors";
             Err(Error::Unsupported { path, message: message.to_owned() })
         }
         None => Err(refuse(folder, "no model*.safetensors file is here")),

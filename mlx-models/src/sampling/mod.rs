@@ -187,7 +187,9 @@ pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
     let row = Row::read(logits)?;
     match logits.get(token as usize) {
         Some(logit) => Ok(row.logprob(*logit)),
-        None => Err(Error::Sampling { message: format!("token {token} is outside the row of {}", logits.len()) }),
+        None => {
+            Err(Error::Sampling { message: format!("token {token} is outside the row of {}", logits.len()) })
+        }
     }
 }
 
