@@ -66,18 +66,19 @@ impl Backend for MlxBackend {
     }
 
     fn probe(&self, path: &Path) -> Result<Option<DiscoveredModel>> {
-        let is_candidate =
-            path.join("config.json").is_file() || path.extension().is_some_and(|ext| ext == "gguf");
+        let metadata = std::fs::metadata(path).map_err(|cause| Error::read(path, cause))?;
+        let is_candidate = match metadata.is_dir() {
+            true => path.join("config.json").is_file(),
+            false => path.extension().is_some_and(|extension| extension == "gguf"),
+        };
         if !is_candidate {
             return Ok(None);
         }
         let checkpoint = Checkpoint::open(path).map_err(from_models)?;
-        if models::check_supported(&checkpoint).is_err() {
-            return Ok(None);
-        }
+        let Ok(model_type) = models::model_type(&checkpoint) else { return Ok(None) };
         Ok(Some(DiscoveredModel {
             path: path.to_owned(),
-            model_type: checkpoint.model_type().map_err(from_models)?.to_owned(),
+            model_type: model_type.to_owned(),
             quantization: checkpoint.quantization(),
             weight_bytes: checkpoint.stored_bytes(),
         }))
@@ -86,7 +87,7 @@ impl Backend for MlxBackend {
     fn load_model(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
         options.validate()?;
         if !self.is_available() {
-            let message = format!("backend {} cannot run on this machine", self.kind.name());
+            let message = format!("the backend `{}` cannot run on this machine", self.kind.name());
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         let mut report = |progress: Progress| {

@@ -1,12 +1,12 @@
 //! The engine: the one thread that owns a model's arrays.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use inference_api::{Error, ErrorKind, GenerateMetrics, ModelInfo, Result};
 use mlx_models::{LoadedModel, TextTools};
@@ -14,16 +14,14 @@ use mlx_models::{LoadedModel, TextTools};
 use crate::backend::Kind;
 use crate::error::{closed, from_models};
 use crate::generation::{self, Request};
-
-/// Generations that may wait. One more makes its caller wait too.
-const QUEUE: usize = 256;
+use crate::thread::Running;
 
 /// What the engine and its handles share.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// Set once; the engine looks at it between steps.
     closing: AtomicBool,
-    /// Of the generation that finished last.
+    /// Of the generation whose end was read last.
     last_metrics: Mutex<Option<GenerateMetrics>>,
 }
 
@@ -50,24 +48,30 @@ pub(crate) struct Loaded {
 /// A running engine. Dropping it closes it.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    /// `None` once closed. The engine ends when the last sender is gone.
-    running: Mutex<Option<(SyncSender<Request>, JoinHandle<()>)>>,
+    /// `None` once closed; the engine then answers what waits, and ends. Unbounded, because `generate` must not block:
+    /// whoever limits the streams that are open limits what waits here.
+    requests: Mutex<Option<Sender<Request>>>,
+    /// `None` once joined.
+    thread: Mutex<Option<Running>>,
 }
 
 impl Engine {
     /// Starts a thread and loads the model on it. Blocks until it is loaded.
     pub(crate) fn start(kind: Kind, path: PathBuf) -> Result<(Engine, Loaded)> {
         let shared = Arc::new(Shared::default());
-        let (requests, queue) = sync_channel(QUEUE);
+        let (requests, arriving) = channel();
         let (ready, loaded) = sync_channel(1);
-        let thread = std::thread::Builder::new().name(format!("mlx-{}", kind.name())).spawn({
+        let thread = Running::start({
             let shared = Arc::clone(&shared);
-            move || kind.device().scope(|| run(kind, &path, &queue, &ready, &shared))
+            move || kind.device().scope(|| run(kind, &path, arriving, &ready, &shared))
         });
         let thread =
             thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
         match loaded.recv() {
-            Ok(Ok(loaded)) => Ok((Engine { shared, running: Mutex::new(Some((requests, thread))) }, loaded)),
+            Ok(Ok(loaded)) => {
+                let (requests, thread) = (Mutex::new(Some(requests)), Mutex::new(Some(thread)));
+                Ok((Engine { shared, requests, thread }, loaded))
+            }
             failed => {
                 drop(requests);
                 let panic = thread.join().err();
@@ -85,20 +89,19 @@ impl Engine {
         &self.shared
     }
 
-    /// Puts a request into the queue; waits while the queue is full.
+    /// Puts a request into the queue.
     pub(crate) fn send(&self, request: Request) -> Result<()> {
-        let requests =
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(r, _)| r.clone());
-        // The lock is free while this waits, so that another thread can close the model.
-        requests.ok_or_else(closed)?.send(request).map_err(|_| closed())
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.as_ref().ok_or_else(closed)?.send(request).map_err(|_| closed())
     }
 
-    /// Stops what runs, frees the model and waits for the thread to end. The second call does nothing.
+    /// Stops what runs, frees the model and waits for the thread to end. The second call does nothing; a call beside
+    /// the first one waits with it.
     pub(crate) fn close(&self) -> Result<()> {
         self.shared.closing.store(true, Ordering::Release);
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((requests, thread)) = running else { return Ok(()) };
-        drop(requests);
+        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return Ok(()) };
         thread.join().map_err(|panic| {
             Error::new(
                 ErrorKind::Backend,
@@ -115,11 +118,36 @@ impl Drop for Engine {
     }
 }
 
+/// Requests in the order of their arrival.
+struct Queue {
+    arriving: Receiver<Request>,
+    waiting: VecDeque<Request>,
+}
+
+impl Queue {
+    /// Waits for the next request; `None` once the model is closed and every request was taken.
+    fn next(&mut self) -> Option<Request> {
+        self.waiting.pop_front().or_else(|| self.arriving.recv().ok())
+    }
+
+    /// Ends the requests that need not wait for their turn, because they were cancelled or their streams dropped.
+    fn end_cancelled(&mut self) {
+        self.waiting.extend(self.arriving.try_iter());
+        self.waiting.retain(|request| {
+            let cancelled = request.is_cancelled();
+            if cancelled {
+                request.answer_cancelled();
+            }
+            !cancelled
+        });
+    }
+}
+
 /// The engine's thread, from load to close.
 fn run(
     kind: Kind,
     path: &std::path::Path,
-    queue: &Receiver<Request>,
+    arriving: Receiver<Request>,
     ready: &SyncSender<Result<Loaded>>,
     shared: &Shared,
 ) {
@@ -128,33 +156,38 @@ fn run(
             let info = info(kind, path, &model);
             // If nobody waits for the answer any more, the queue is closed as well.
             let _ = ready.send(Ok(Loaded { info, text: model.text.clone() }));
-            while let Ok(request) = queue.recv() {
-                serve(&model, request, shared);
+            let mut queue = Queue { arriving, waiting: VecDeque::new() };
+            while let Some(request) = queue.next() {
+                serve(&model, &request, &mut queue, shared);
             }
         }
         Err(error) => {
             let _ = ready.send(Err(from_models(error)));
         }
     }
-    // The model is dropped by now. What MLX keeps for reuse, and this thread's streams, go too.
+    // The model is dropped by now. What MLX keeps for reuse goes too, and so does an error that nobody has seen yet: the
+    // next engine on this thread uses the same streams.
+    let _ = kind.device().synchronize();
     let _ = mlx_core::memory::clear_cache();
-    let _ = mlx_core::clear_streams();
 }
 
 /// Runs one generation. Whatever goes wrong in it, panics included, ends that generation alone: the weights never
 /// change, and the sequence's own state is dropped with it.
-fn serve(model: &LoadedModel, request: Request, shared: &Shared) {
-    let steps = request.steps.clone();
+fn serve(model: &LoadedModel, request: &Request, queue: &mut Queue, shared: &Shared) {
     let outcome = if shared.is_closing() {
         Err(closed())
     } else {
-        catch_unwind(AssertUnwindSafe(|| generation::run(model, request, shared))).unwrap_or_else(|panic| {
+        let is_open = || {
+            queue.end_cancelled();
+            !shared.is_closing()
+        };
+        catch_unwind(AssertUnwindSafe(|| generation::run(model, request, is_open))).unwrap_or_else(|panic| {
             Err(Error::new(ErrorKind::Backend, format!("the engine panicked: {}", panic_text(Some(panic)))))
         })
     };
     if let Err(error) = outcome {
         // A stream that was dropped does not want to know.
-        let _ = steps.send(Err(error));
+        let _ = request.steps.send(Err(error));
     }
     let _ = mlx_core::memory::clear_cache();
 }

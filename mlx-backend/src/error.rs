@@ -2,7 +2,7 @@
 
 use inference_api::{Error, ErrorKind};
 
-/// One line for the reader, the cause behind it.
+/// One line for the reader. Messages of models name their causes already, so none is put behind it.
 pub(crate) fn from_models(error: mlx_models::Error) -> Error {
     use mlx_models::Error as E;
     let kind = match &error {
@@ -11,6 +11,7 @@ pub(crate) fn from_models(error: mlx_models::Error) -> Error {
             _ => ErrorKind::Io,
         },
         E::Checkpoint { path, .. } if !path.exists() => ErrorKind::NotFound,
+        E::Unsupported { .. } => ErrorKind::Unsupported,
         E::Gguf { .. } | E::Checkpoint { .. } | E::Tokenizer { .. } | E::Template { .. } => {
             ErrorKind::InvalidModel
         }
@@ -20,12 +21,14 @@ pub(crate) fn from_models(error: mlx_models::Error) -> Error {
         E::Fetch { .. } => ErrorKind::Io,
         _ => ErrorKind::Backend,
     };
-    Error::new(kind, error.to_string()).with_source(error)
+    Error::new(kind, error.to_string())
 }
 
 /// MLX says so in words only.
 fn is_out_of_memory(message: &str) -> bool {
-    ["[malloc]", "Unable to allocate", "out of memory"].iter().any(|mark| message.contains(mark))
+    ["malloc]", "Unable to allocate", "out of memory", "Insufficient Memory"]
+        .iter()
+        .any(|mark| message.contains(mark))
 }
 
 pub(crate) fn closed() -> Error {

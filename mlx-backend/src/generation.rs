@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use inference_api::{Finish, FinishReason, GenerateMetrics, GenerateOptions, Result, Step, Token};
 use mlx_core::memory;
-use mlx_models::sampling::{Sampler, SamplingConfig};
+use mlx_models::sampling::{self, Sampler, SamplingConfig};
 use mlx_models::stop::StopStrings;
 use mlx_models::{Detokenizer, LoadedModel, Sequence};
 
-use crate::engine::Shared;
 use crate::error::{closed, from_models};
 
 /// What the handle asks of the engine.
@@ -26,6 +25,34 @@ pub(crate) struct Request {
     pub(crate) dropped: Arc<AtomicBool>,
     /// Unbounded, so that a slow reader never holds the engine up; `max_tokens` bounds what waits in it.
     pub(crate) steps: Sender<Result<Step>>,
+}
+
+impl Request {
+    /// Whether nobody wants its tokens any more.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.options.is_cancelled() || self.dropped.load(Ordering::Acquire)
+    }
+
+    /// Ends it before its turn has come.
+    pub(crate) fn answer_cancelled(&self) {
+        let metrics = GenerateMetrics { prompt_tokens: self.prompt.len(), ..GenerateMetrics::default() };
+        self.finish(FinishReason::Cancelled, metrics);
+    }
+
+    fn emit(&self, token: Token) {
+        // A failed send means that the stream was dropped, which the next look at the flag tells.
+        let _ = self.steps.send(Ok(Step::Token(token)));
+    }
+
+    fn finish(&self, reason: FinishReason, metrics: GenerateMetrics) {
+        let _ = self.steps.send(Ok(Step::Finished(Finish { reason, metrics })));
+    }
+
+    /// Whether the sampler changes the logits before it chooses.
+    fn has_penalties(&self) -> bool {
+        let config = self.sampler.config();
+        config.repetition_penalty != 1.0 || config.presence_penalty != 0.0 || config.frequency_penalty != 0.0
+    }
 }
 
 /// The sampler's settings for the options of the contract.
@@ -49,38 +76,44 @@ pub(crate) fn sampling_config(options: &GenerateOptions) -> SamplingConfig {
 }
 
 /// Runs the generation to its end. Every step goes out as soon as it is certain.
-pub(crate) fn run(model: &LoadedModel, request: Request, shared: &Shared) -> Result<()> {
-    let Request { prompt, options, sampler, stops, called, dropped, steps } = request;
-    let go_on = || !shared.is_closing() && !options.is_cancelled() && !dropped.load(Ordering::Acquire);
+///
+/// Between two steps, and between two chunks of the prompt, `is_open` tells whether the model still is.
+pub(crate) fn run(model: &LoadedModel, request: &Request, mut is_open: impl FnMut() -> bool) -> Result<()> {
+    let options = &request.options;
+    let raw_logprobs = options.logprobs && request.has_penalties();
     // The peak of this generation. Two models at once share the measurement, which is of the whole process.
     memory::reset_peak_memory().map_err(|error| from_models(error.into()))?;
 
-    let start = Instant::now();
-    let mut sequence = Sequence::new(&*model.model, sampler);
-    let read = sequence.prefill(&prompt, go_on).map_err(from_models)?;
-    let mut clock = Clock { called, start, first_token: None };
-    let mut text = TextStream::new(model, stops)?;
+    let mut clock = Clock { called: request.called, start: Instant::now(), first_token: None };
+    let mut sequence = Sequence::new(&*model.model, request.sampler.clone());
+    let read =
+        sequence.prefill(&request.prompt, || is_open() && !request.is_cancelled()).map_err(from_models)?;
+    let mut text = TextStream::new(model, request.stops.clone());
     let mut generated = 0;
 
     let reason = loop {
-        if shared.is_closing() {
+        if !is_open() {
             return Err(closed());
         }
-        if !read || !go_on() {
+        if !read || request.is_cancelled() {
             break FinishReason::Cancelled;
         }
+        // The contract wants the model's own probabilities, and sampling puts the penalties into the logits.
+        let raw = raw_logprobs.then(|| sequence.logits().to_vec());
         let sampled = sequence.sample().map_err(from_models)?;
-        if !options.ignore_eos && model.text.eos_ids.contains(&sampled.token) {
+        let is_eos = model.text.eos_ids.contains(&sampled.token);
+        if is_eos && !options.ignore_eos {
             break FinishReason::Stop;
         }
         clock.first_token.get_or_insert_with(Instant::now);
         generated += 1;
-        let logprob = options.logprobs.then_some(sampled.logprob);
-        let stopped = text.push(sampled.token, logprob, &mut |token| {
-            // A failed send means that the stream was dropped, which the next look at the flag tells.
-            let _ = steps.send(Ok(Step::Token(token)));
-        })?;
-        if stopped {
+        let logprob = match raw {
+            Some(raw) => sampling::logprob(&raw, sampled.token).map_err(from_models)?,
+            None => sampled.logprob,
+        };
+        let piece = if is_eos { String::new() } else { text.decode(sampled.token) };
+        let token = Token { id: sampled.token, text: piece, logprob: options.logprobs.then_some(logprob) };
+        if text.push(token, &mut |token| request.emit(token)) {
             break FinishReason::StopString;
         }
         if generated == options.max_tokens {
@@ -88,13 +121,13 @@ pub(crate) fn run(model: &LoadedModel, request: Request, shared: &Shared) -> Res
         }
         sequence.advance(sampled.token).map_err(from_models)?;
     };
-    let reason = match text.finish(&mut |token| drop(steps.send(Ok(Step::Token(token))))) {
+    let reason = match text.finish(&mut |token| request.emit(token)) {
         true => FinishReason::StopString,
         false => reason,
     };
-    let metrics = clock.metrics(prompt.len(), generated)?;
-    shared.set_last_metrics(metrics);
-    let _ = steps.send(Ok(Step::Finished(Finish { reason, metrics })));
+    // Its caches are no part of the memory that stays in use.
+    drop(sequence);
+    request.finish(reason, clock.metrics(request.prompt.len(), generated)?);
     Ok(())
 }
 
@@ -111,14 +144,17 @@ impl Clock {
             value.map(|n| n as u64).map_err(|error| from_models(error.into()))
         };
         let first = self.first_token;
+        let active = bytes(memory::active_memory())?;
+        // MLX raises the peak only when it allocates, which a generation that was cancelled at once did not.
+        let peak = bytes(memory::peak_memory())?.max(active);
         Ok(GenerateMetrics {
             prompt_tokens,
             generated_tokens,
             time_to_first_token: first.map(|first| first - self.called),
             prefill_duration: first.map_or_else(|| self.start.elapsed(), |first| first - self.start),
             decode_duration: first.map_or(Duration::ZERO, |first| first.elapsed()),
-            peak_memory_bytes: Some(bytes(memory::peak_memory())?),
-            active_memory_bytes: Some(bytes(memory::active_memory())?),
+            peak_memory_bytes: Some(peak),
+            active_memory_bytes: Some(active),
         })
     }
 }
@@ -134,28 +170,30 @@ struct TextStream {
 }
 
 impl TextStream {
-    fn new(model: &LoadedModel, stops: StopStrings) -> Result<Self> {
+    fn new(model: &LoadedModel, stops: StopStrings) -> Self {
         let detokenizer = model.text.tokenizer().ok().map(|tokenizer| tokenizer.detokenizer(true));
-        Ok(TextStream { detokenizer, stops, held: None })
+        TextStream { detokenizer, stops, held: None }
+    }
+
+    /// The text that the token makes certain.
+    fn decode(&mut self, id: u32) -> String {
+        // The one error is an id that no token has: a head may be wider than the vocabulary, and such ids spell nothing.
+        self.detokenizer.as_mut().and_then(|detokenizer| detokenizer.push(id).ok()).unwrap_or_default()
     }
 
     /// Takes the next token; gives whether a stop string ended the text.
-    fn push(&mut self, id: u32, logprob: Option<f32>, emit: &mut dyn FnMut(Token)) -> Result<bool> {
-        let piece = match &mut self.detokenizer {
-            Some(detokenizer) => detokenizer.push(id).map_err(from_models)?,
-            None => String::new(),
-        };
-        let outcome = self.stops.push(&piece);
+    fn push(&mut self, token: Token, emit: &mut dyn FnMut(Token)) -> bool {
+        let outcome = self.stops.push(&token.text);
         if let Some(held) = self.held.take() {
             emit(held);
         }
-        self.held = Some(Token { id, text: outcome.text, logprob });
+        self.held = Some(Token { text: outcome.text, ..token });
         // Text that stayed behind belongs to this token if no other follows; one that is whole may go.
         let whole = self.held_back_bytes() == 0;
         if whole && let Some(token) = self.held.take() {
             emit(token);
         }
-        Ok(outcome.stopped)
+        outcome.stopped
     }
 
     /// Ends the stream; gives whether a stop string was in the text that was still held back.

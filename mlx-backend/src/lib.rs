@@ -18,12 +18,16 @@
 //! MLX's streams belong to the thread that made them, so each loaded model gets **one engine thread**, which owns every
 //! array from load to close. The handle that the application holds only sends messages, and is `Send + Sync`.
 //! Generations wait in a queue of the engine and run one after the other.
+//!
+//! Closing a model frees its memory. Its thread, and the worker that MLX keeps for the thread's stream, wait for the next
+//! model that is loaded.
 
 mod backend;
 mod engine;
 mod error;
 mod generation;
 mod model;
+mod thread;
 
 use std::sync::Arc;
 

@@ -10,12 +10,12 @@ use inference_api::{
     Error, ErrorKind, GenerateMetrics, GenerateOptions, ModelInfo, Prompt, Result, Step, TextModel,
     TokenSource, TokenStream,
 };
-use mlx_models::TextTools;
 use mlx_models::sampling::{Sampler, fresh_seed};
 use mlx_models::stop::StopStrings;
+use mlx_models::{TextTools, Tokenizer};
 
 use crate::backend::Kind;
-use crate::engine::Engine;
+use crate::engine::{Engine, Shared};
 use crate::error::{closed, from_models};
 use crate::generation::{Request, sampling_config};
 
@@ -44,20 +44,30 @@ impl MlxModel {
         Ok(MlxModel { engine, info, text: loaded.text })
     }
 
+    fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.text.tokenizer().map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+    }
+
     fn tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        let empty = || {
+            Error::new(
+                ErrorKind::InvalidPrompt,
+                "the prompt is empty; the model needs something to go on from",
+            )
+        };
         let tokens = match prompt {
+            // Not even the start token alone: who wants that gives it as a token.
+            Prompt::Text(text) if text.is_empty() => return Err(empty()),
             Prompt::Text(text) => {
-                let tokenizer = self.text.tokenizer().map_err(from_models)?;
-                tokenizer.encode(&text, true, false).map_err(from_models)?
+                let refuse =
+                    |error: mlx_models::Error| Error::new(ErrorKind::InvalidPrompt, error.to_string());
+                self.tokenizer()?.encode(&text, true, false).map_err(refuse)?
             }
             Prompt::Tokens(tokens) => tokens,
             _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text and tokens")),
         };
         if tokens.is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidPrompt,
-                "the prompt is empty; the model needs a token to go on from",
-            ));
+            return Err(empty());
         }
         if let Some(id) = tokens.iter().find(|id| **id as usize >= self.info.vocab_size) {
             let message = format!("token id {id} is outside the vocabulary of {}", self.info.vocab_size);
@@ -77,7 +87,10 @@ impl TextModel for MlxModel {
         let prompt = self.tokens(prompt)?;
         let limit = self.info.context_len;
         if prompt.len() >= limit {
-            let message = format!("the prompt has {} tokens, and the context holds {limit}", prompt.len());
+            let message = format!(
+                "the prompt has {} tokens; the context holds {limit}, the answer included",
+                prompt.len()
+            );
             return Err(Error::new(ErrorKind::ContextLength, message));
         }
         let mut options = options.clone();
@@ -87,12 +100,13 @@ impl TextModel for MlxModel {
         let sampler = Sampler::new(sampling_config(&options), seed).map_err(from_models)?;
         let stops = StopStrings::new(options.stop.clone()).map_err(from_models)?;
         if !options.stop.is_empty() {
-            self.text.tokenizer().map_err(from_models)?;
+            self.tokenizer()?;
         }
 
         let (steps, received) = channel();
         let dropped = Arc::new(AtomicBool::new(false));
-        let source = EngineSource { received, dropped: Arc::clone(&dropped) };
+        let shared = Arc::clone(self.engine.shared());
+        let source = EngineSource { received, dropped: Arc::clone(&dropped), shared };
         self.engine.send(Request { prompt, options, sampler, stops, called, dropped, steps })?;
         Ok(TokenStream::new(source))
     }
@@ -118,12 +132,18 @@ impl TextModel for MlxModel {
 struct EngineSource {
     received: Receiver<Result<Step>>,
     dropped: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl TokenSource for EngineSource {
     fn next_step(&mut self) -> Result<Step> {
         // The sender is gone without a word only if the engine ended before this request's turn.
-        self.received.recv().unwrap_or_else(|_| Err(closed()))
+        let step = self.received.recv().unwrap_or_else(|_| Err(closed()));
+        // Here and not in the engine: a stream that is dropped before its end does not count.
+        if let Ok(Step::Finished(finish)) = &step {
+            self.shared.set_last_metrics(finish.metrics);
+        }
+        step
     }
 }
 

@@ -52,10 +52,11 @@ impl Device {
     }
 }
 
-/// Ends this thread's streams and their worker threads.
+/// Ends this thread's streams.
 ///
-/// MLX otherwise keeps them for the life of the process. Call it at the end of a thread that computed, when none of
-/// its arrays are left; a later operation on the same thread fails with MLX's message about a missing stream.
+/// Call it at the end of a thread that computed, when none of its arrays are left; a later operation on the same thread
+/// fails with MLX's message about a missing stream. The worker thread that MLX started for a stream of the CPU stays for
+/// the life of the process all the same, so a program that computes on ever new threads should keep a few instead.
 ///
 /// # Errors
 /// Whatever failed on a stream and was not reported yet.

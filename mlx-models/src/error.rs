@@ -33,6 +33,14 @@ pub enum Error {
         /// What is wrong, naming the tensor or the field where there is one.
         message: String,
     },
+    /// A checkpoint holds an architecture or a format that this crate does not know.
+    #[error("{}: {message}", path.display())]
+    Unsupported {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is not known, and what is.
+        message: String,
+    },
     /// A tokenizer could not be built, or could not do what was asked of it.
     #[error("{origin}: {message}")]
     Tokenizer {

@@ -16,7 +16,7 @@ extern "C" {
 const char* rust_mlx_take_error(void);
 
 /**
- * Ends the streams that the calling thread made, with their worker threads.
+ * Ends the streams that the calling thread made. Worker threads of CPU streams stay.
  *
  * MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was
  * scheduled on those streams may be unevaluated. Returns 0 on success.

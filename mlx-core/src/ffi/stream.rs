@@ -76,7 +76,7 @@ pub(crate) fn is_metal() -> bool {
     status == 0 && available
 }
 
-/// Ends the calling thread's streams with their worker threads.
+/// Ends the calling thread's streams.
 pub(crate) fn clear() -> Result<()> {
     // SAFETY: takes nothing. Handles to streams hold an index, and using one that is gone is an error, not a read of
     // freed memory.

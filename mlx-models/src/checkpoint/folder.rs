@@ -143,9 +143,8 @@ impl Folder {
         let own = [stored, name].iter().find_map(|key| all.get(*key)).filter(|own| own.is_object());
         let entry = own.unwrap_or(all);
         if let Some(mode) = entry.get("mode").and_then(Value::as_str).filter(|mode| *mode != "affine") {
-            return Err(self.refuse_config(format!(
-                "quantization mode {mode:?} of {stored} is not supported; affine is"
-            )));
+            let message = format!("quantization mode {mode:?} of {stored} is not supported; affine is");
+            return Err(Error::Unsupported { path: self.path.join("config.json"), message });
         }
         let number = |key: &str| entry.get(key).and_then(Value::as_i64);
         match (number("group_size"), number("bits")) {
@@ -195,10 +194,10 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     match pickled {
         _ if !files.is_empty() => Ok(files),
-        Some(path) => Err(refuse(
-            &path,
-            "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors",
-        )),
+        Some(path) => {
+            let message = "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors";
+            Err(Error::Unsupported { path, message: message.to_owned() })
+        }
         None => Err(refuse(folder, "no model*.safetensors file is here")),
     }
 }

@@ -4,7 +4,7 @@ mod gemma3_text;
 
 use mlx_core::{Array, DType};
 
-use crate::{Checkpoint, KvCache, Result};
+use crate::{Checkpoint, Error, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
 ///
@@ -57,7 +57,7 @@ type Load = fn(&Checkpoint, Option<DType>) -> Result<Box<dyn LanguageModel>>;
 
 /// How one architecture is recognised and loaded.
 struct Architecture {
-    /// `model_type` in `config.json`.
+    /// `model_type` in `config.json`; the first is the model's own name.
     model_types: &'static [&'static str],
     /// `general.architecture` in GGUF files.
     gguf: &'static str,
@@ -76,16 +76,17 @@ fn find(checkpoint: &Checkpoint) -> Result<&'static Architecture> {
     };
     ARCHITECTURES.iter().find(matches).ok_or_else(|| {
         let known: Vec<&str> = ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect();
-        checkpoint.refuse(format!("model type {name:?} is not supported; supported are {}", known.join(", ")))
+        let message = format!("model type {name:?} is not supported; supported are {}", known.join(", "));
+        Error::Unsupported { path: checkpoint.path().to_owned(), message }
     })
 }
 
-/// Whether this crate knows the checkpoint's architecture; reads no weights.
+/// What [`LanguageModel::model_type`] of the checkpoint's model would be; reads no weights.
 ///
 /// # Errors
-/// When it does not, or the checkpoint does not name one.
-pub fn check_supported(checkpoint: &Checkpoint) -> Result<()> {
-    find(checkpoint).map(|_| ())
+/// When this crate does not know the architecture, or the checkpoint does not name one.
+pub fn model_type(checkpoint: &Checkpoint) -> Result<&'static str> {
+    Ok(find(checkpoint)?.model_types[0])
 }
 
 /// Makes the model of a checkpoint. `dtype` is what to compute in; by default what the checkpoint suggests.

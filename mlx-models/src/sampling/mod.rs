@@ -36,7 +36,7 @@ mod random;
 pub use config::SamplingConfig;
 pub use random::fresh_seed;
 
-use crate::Result;
+use crate::{Error, Result};
 use cut::Cut;
 use random::Uniform;
 
@@ -91,7 +91,7 @@ impl Sampler {
     /// Makes the sampler of one request. Without a seed of the user's, pass [`fresh_seed`].
     ///
     /// # Errors
-    /// [`Error::Option`](crate::Error::Option) naming an option of `config` that is out of its range.
+    /// [`Error::Option`] naming an option of `config` that is out of its range.
     pub fn new(config: SamplingConfig, seed: u64) -> Result<Self> {
         config.validate()?;
         Ok(Self { config, uniform: Uniform::new(seed), scratch: Scratch::default() })
@@ -108,8 +108,8 @@ impl Sampler {
     /// carries bias and penalties and is otherwise unchanged, ready for [`top_logprobs`].
     ///
     /// # Errors
-    /// [`Error::Sampling`](crate::Error::Sampling) when the row is empty, holds NaN or positive infinity, or rules out
-    /// every token, and when `history` names a token outside it; [`Error::Option`](crate::Error::Option) when
+    /// [`Error::Sampling`] when the row is empty, holds NaN or positive infinity, or rules out
+    /// every token, and when `history` names a token outside it; [`Error::Option`] when
     /// `logit_bias` does.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
         penalties::apply(&self.config, logits, history, &mut self.scratch.tokens)?;
@@ -177,13 +177,29 @@ impl Sampler {
     }
 }
 
+/// The natural-log probability of `token` in the softmax of `logits` `[V]`.
+///
+/// Computed from logits as the model gave them, it is free of the penalties that [`Sampled::logprob`] includes.
+///
+/// # Errors
+/// [`Error::Sampling`] for a row that [`Sampler::sample`] refuses, and for a token outside it.
+pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
+    let row = Row::read(logits)?;
+    match logits.get(token as usize) {
+        Some(logit) => Ok(row.logprob(*logit)),
+        None => {
+            Err(Error::Sampling { message: format!("token {token} is outside the row of {}", logits.len()) })
+        }
+    }
+}
+
 /// Lists the `n` most likely tokens of `logits` `[V]` with their log-probabilities, most likely first.
 ///
 /// Probabilities are as in [`Sampled::logprob`] when `logits` comes from [`Sampler::sample`]. Tokens at negative
 /// infinity are left out.
 ///
 /// # Errors
-/// [`Error::Sampling`](crate::Error::Sampling) for a row that [`Sampler::sample`] refuses.
+/// [`Error::Sampling`] for a row that [`Sampler::sample`] refuses.
 pub fn top_logprobs(logits: &[f32], n: usize) -> Result<Vec<Sampled>> {
     let row = Row::read(logits)?;
     if n == 0 {
