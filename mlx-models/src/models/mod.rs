@@ -75,8 +75,19 @@ fn find(checkpoint: &Checkpoint) -> Result<&'static Architecture> {
         Checkpoint::Gguf(_) => a.gguf == name,
     };
     ARCHITECTURES.iter().find(matches).ok_or_else(|| {
-        let known: Vec<&str> = ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect();
-        checkpoint.refuse(format!("model type {name:?} is not supported; supported are {}", known.join(", ")))
+        let refusal = |field: &str, known: Vec<&str>| {
+            format!("{field} {name:?} is not supported; supported are {}", known.join(", "))
+        };
+        match checkpoint {
+            Checkpoint::Folder(folder) => {
+                let known = ARCHITECTURES.iter().flat_map(|a| a.model_types).copied();
+                folder.refuse_config(refusal("model_type", known.collect()))
+            }
+            Checkpoint::Gguf(_) => {
+                let known = ARCHITECTURES.iter().map(|a| a.gguf);
+                checkpoint.refuse(refusal("general.architecture", known.collect()))
+            }
+        }
     })
 }
 
