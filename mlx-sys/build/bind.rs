@@ -1,17 +1,18 @@
 //! Generates the Rust declarations of mlx-c and of `native/`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
 use crate::config::Config;
 use crate::mlx_c::MlxC;
-use crate::{pip, wheel};
+use crate::{headers, pip, wheel};
 
 /// Documentation builds have no network and need no library, so they take the declarations as they were last checked
 /// in; `tests/bindings.rs` keeps that file equal to what the pinned headers give.
 pub fn copy_checked_in(config: &Config) -> Result<()> {
     let from = config.manifest_dir.join("src/bindings.rs");
+    println!("cargo:rerun-if-changed={}", from.display());
     let to = config.out_dir.join("bindings.rs");
     std::fs::copy(&from, &to)
         .map(|_| ())
@@ -39,7 +40,7 @@ pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
         .merge_extern_blocks(true)
         .generate_cstr(true);
     if from_wheel {
-        for folder in compiler_headers() {
+        for folder in headers::of_compiler() {
             builder = builder.clang_arg("-isystem").clang_arg(folder.to_string_lossy());
         }
     }
@@ -79,20 +80,4 @@ fn has_libclang(lib: &Path) -> bool {
     let mut folders =
         llvm_folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("llvm")));
     folders.any(|folder| holds(&folder.join("lib")))
-}
-
-/// The folders of `stddef.h` and its like. The wheel brings libclang without them, and the C compiler has its own.
-fn compiler_headers() -> Vec<PathBuf> {
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let Ok(output) = Command::new(compiler).args(["-E", "-v", "-x", "c", "/dev/null"]).output() else {
-        return Vec::new();
-    };
-    parse_search_list(&String::from_utf8_lossy(&output.stderr))
-}
-
-/// The folders between `#include <...> search starts here:` and `End of search list.` of a verbose preprocessor run.
-pub fn parse_search_list(verbose: &str) -> Vec<PathBuf> {
-    let lines = verbose.lines().skip_while(|line| !line.starts_with("#include <...>")).skip(1);
-    let folders = lines.take_while(|line| !line.starts_with("End of search list"));
-    folders.map(|line| PathBuf::from(line.trim().trim_end_matches(" (framework directory)"))).collect()
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::Result;
 use crate::cache;
-use crate::config::Config;
+use crate::config::{Config, Os};
 use crate::wheel::Wheels;
 
 /// Returns the folder in the cache that holds the unpacked wheels, installing them first if need be.
@@ -33,7 +33,9 @@ fn run(config: &Config, wheels: &Wheels, pins: &Path, target: &Path) -> Result<(
         println!("cargo:warning=fetching {} {} with {shown} (once per user)", wheels.package, wheels.version);
         let output = Command::new(&installer[0])
             .args(&installer[1..])
-            .args(install_args(config, pins, target))
+            .args(install_args(config, is_uv(&installer), pins, target))
+            // What uv assumes of a Mac that it does not run on is older than MLX's wheels.
+            .envs((!config.native && config.os == Os::MacOs).then_some(("MACOSX_DEPLOYMENT_TARGET", "14.0")))
             // Settings that would turn `--target` into an error.
             .env("PIP_USER", "0")
             .env("PIP_REQUIRE_VIRTUALENV", "0")
@@ -63,8 +65,14 @@ pub fn installers(python: OsString, chosen: bool) -> Vec<Vec<OsString>> {
     if chosen { vec![pip] } else { vec![pip, vec!["uv".into(), "pip".into()], vec!["pip3".into()]] }
 }
 
+pub fn is_uv(installer: &[OsString]) -> bool {
+    installer.first().is_some_and(|program| program == "uv")
+}
+
 /// The arguments after `pip` that install exactly the pins, nothing else, into a folder of ours.
-pub fn install_args(config: &Config, pins: &Path, target: &Path) -> Vec<OsString> {
+///
+/// pip takes wheels of the tags that it is given, uv those that a kind of system can run.
+pub fn install_args(config: &Config, uv: bool, pins: &Path, target: &Path) -> Vec<OsString> {
     let mut args: Vec<OsString> =
         ["install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target"]
             .map(Into::into)
@@ -72,7 +80,10 @@ pub fn install_args(config: &Config, pins: &Path, target: &Path) -> Vec<OsString
     args.push(target.into());
     args.push("-r".into());
     args.push(pins.into());
-    if !config.native {
+    if !config.native && uv {
+        args.push("--python-platform".into());
+        args.push(Wheels::uv_platform(config).into());
+    } else if !config.native {
         for tag in Wheels::platform_tags(config) {
             args.push("--platform".into());
             args.push(tag.into());
@@ -110,8 +121,10 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
         )
     } else if stderr.contains("No matching distribution") || stderr.contains("no wheels with a matching") {
         format!(
-            "The package index has no {name} for this system ({:?} on {}).\n\
-             MLX's wheels need glibc 2.35 or newer on Linux (Debian 12, Ubuntu 22.04) and macOS 14 or newer",
+            "The package index has no {name} for this system ({:?} on {}), or pip's settings hide it (PIP_INDEX_URL, \
+             PIP_NO_INDEX).\n\
+             MLX's wheels need glibc 2.35 or newer on Linux (Debian 12, Ubuntu 22.04) and macOS 14 or newer, and pip 20.3 or \
+             newer",
             config.os, config.arch
         )
     } else if stderr.contains("No space left") {
