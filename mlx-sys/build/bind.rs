@@ -21,7 +21,7 @@ pub fn copy_checked_in(config: &Config) -> Result<()> {
 
 /// Runs bindgen over `mlx/c/mlx.h` and `native/rust_mlx.h`.
 pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
-    let from_wheel = provide_libclang(config)?;
+    provide_libclang(config)?;
     let mut builder = bindgen::Builder::default()
         .header(mlx_c.root.join("mlx/c/mlx.h").to_string_lossy())
         .header(config.manifest_dir.join("native/rust_mlx.h").to_string_lossy())
@@ -39,29 +39,36 @@ pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
         .layout_tests(false)
         .merge_extern_blocks(true)
         .generate_cstr(true);
-    if from_wheel {
-        for folder in headers::of_compiler() {
-            builder = builder.clang_arg("-isystem").clang_arg(folder.to_string_lossy());
-        }
+    // A libclang that has its own `stddef.h` and the like finds it first.
+    for folder in headers::of_compiler() {
+        builder = builder.clang_arg("-idirafter").clang_arg(folder.to_string_lossy());
     }
-    let bindings = builder.generate().map_err(|e| format!("The headers of mlx-c could not be read: {e}."))?;
+    let bindings = builder.generate().map_err(|e| {
+        let reason = e.to_string();
+        format!(
+            "The headers of mlx-c could not be read: {}\n\
+             If it is a header of the system that is missing, install a C compiler with its headers (apt install gcc libc6-dev, or \
+             xcode-select --install).\nIf LIBCLANG_PATH is set, unset it to use the pinned libclang.",
+            reason.trim()
+        )
+    })?;
     let out = config.out_dir.join("bindings.rs");
     bindings.write_to_file(&out).map_err(|e| format!("Cannot write {}: {e}.", out.display()))
 }
 
-/// Makes sure that bindgen will find a libclang; says whether it is the one from the wheel.
-fn provide_libclang(config: &Config) -> Result<bool> {
+/// Makes sure that bindgen will find a libclang.
+fn provide_libclang(config: &Config) -> Result<()> {
     if std::env::var_os("LIBCLANG_PATH").is_some()
         || std::env::var_os("LLVM_CONFIG_PATH").is_some()
         || system_libclang()
     {
-        return Ok(false);
+        return Ok(());
     }
     let folder =
         pip::install(&Config { native: true, ..config.clone() }, &wheel::LIBCLANG)?.join("clang/native");
     // SAFETY: the build script runs one thread, and nothing has read the environment through C yet.
     unsafe { std::env::set_var("LIBCLANG_PATH", folder) };
-    Ok(true)
+    Ok(())
 }
 
 /// Whether a full Clang is installed. Asking a compiler is the one test that also proves its headers are there.

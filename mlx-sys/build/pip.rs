@@ -39,6 +39,8 @@ fn run(config: &Config, wheels: &Wheels, pins: &Path, target: &Path) -> Result<(
             // Settings that would turn `--target` into an error.
             .env("PIP_USER", "0")
             .env("PIP_REQUIRE_VIRTUALENV", "0")
+            // uv only asks a Python for its wheel tags; fetching one for that would be a surprise.
+            .env("UV_PYTHON_DOWNLOADS", "never")
             .stdin(Stdio::null())
             .output()
             .map_err(|e| format!("Cannot run {shown}: {e}."))?;
@@ -48,15 +50,26 @@ fn run(config: &Config, wheels: &Wheels, pins: &Path, target: &Path) -> Result<(
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(explain(config, wheels, &shown, stderr.trim()));
     }
-    Err(format!(
-        "{} {} is needed, and no Python installer was found to fetch it; tried: {}.\n\
-         Install Python 3 with pip (on Debian or Ubuntu: apt install python3-pip; or python3 -m ensurepip), or uv,\n\
-         or set RUST_MLX_PYTHON to a Python that has pip{}.",
-        wheels.package,
-        wheels.version,
-        tried.join(", "),
-        alternative(wheels),
-    ))
+    Err(no_installer(config, wheels, &tried.join(", ")))
+}
+
+/// What to say when nothing can install wheels; `tried` lists the commands that did not answer.
+pub fn no_installer(config: &Config, wheels: &Wheels, tried: &str) -> String {
+    let advice = match &config.python {
+        Some(python) => format!(
+            "RUST_MLX_PYTHON is {}, so no other Python was asked. Give that one pip (with -m ensurepip), set the variable to a \
+             Python that has pip, or unset it",
+            python.display()
+        ),
+        None => "Install Python 3 with pip (on Debian or Ubuntu: apt install python3-pip; or python3 -m ensurepip), or uv,\n\
+                 or set RUST_MLX_PYTHON to a Python that has pip"
+            .to_owned(),
+    };
+    let (package, version) = (wheels.package, wheels.version);
+    format!(
+        "{package} {version} is needed, and no Python installer was found to fetch it; tried: {tried}.\n{advice}{}.",
+        alternative(wheels)
+    )
 }
 
 /// The commands that can install wheels, best first. A Python chosen by hand is the only one asked.
@@ -92,10 +105,11 @@ pub fn install_args(config: &Config, uv: bool, pins: &Path, target: &Path) -> Ve
     args
 }
 
+/// Whether the command can be run. `uv pip` knows no `--version`.
 fn answers(installer: &[OsString]) -> bool {
     Command::new(&installer[0])
         .args(&installer[1..])
-        .arg("--version")
+        .arg("--help")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -109,16 +123,20 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
     let advice = if stderr.contains("DO NOT MATCH THE HASHES") || stderr.contains("Hash mismatch") {
         format!(
             "The file that the package index sent for {name} is not the one this project was tested with.\n\
-             Check PIP_INDEX_URL and PIP_FIND_LINKS; a proxy or mirror may have changed it. Nothing was installed"
+             Check PIP_INDEX_URL and PIP_FIND_LINKS (for uv, UV_INDEX_URL and UV_FIND_LINKS); a proxy or mirror may have changed it. Nothing was installed"
         )
     } else if stderr.contains("NewConnectionError")
         || stderr.contains("Temporary failure in name resolution")
         || stderr.contains("Failed to fetch")
+        || stderr.contains("error sending request")
         || stderr.contains("Retrying (Retry")
     {
         format!(
-            "The package index could not be reached to fetch {name}. Connect once, or set PIP_INDEX_URL to a mirror"
+            "The package index could not be reached to fetch {name}. Connect once, or set PIP_INDEX_URL (for uv, \
+             UV_INDEX_URL) to a mirror"
         )
+    } else if stderr.contains("No interpreter found") {
+        format!("uv needs a Python to choose the build of {name}, and found none. Install Python 3")
     } else if stderr.contains("No matching distribution") || stderr.contains("no wheels with a matching") {
         format!(
             "The package index has no {name} for this system ({:?} on {}), or pip's settings hide it (PIP_INDEX_URL, \
@@ -142,7 +160,7 @@ pub fn explain(config: &Config, wheels: &Wheels, installer: &str, stderr: &str) 
 fn alternative(wheels: &Wheels) -> &'static str {
     match wheels.package {
         "libclang" => {
-            ";\nor install libclang from the system (apt install libclang-dev) or set LIBCLANG_PATH to its folder"
+            ";\nor install libclang from the system (apt install clang libclang-dev) or set LIBCLANG_PATH to its folder"
         }
         _ => ";\nor set MLX_DIR to a prefix that holds this version of MLX (include/mlx and lib)",
     }

@@ -254,9 +254,26 @@ fn a_chosen_python_is_the_only_one_asked() {
 }
 
 #[test]
+fn without_an_installer_the_message_says_how_to_get_one() {
+    let mlx = |more| {
+        let config = config("linux", "x86_64", more);
+        pip::no_installer(&config, &wheel::mlx_to_run(&config), "python3 -m pip, uv pip, pip3")
+    };
+    let message = mlx(&[]);
+    for word in ["mlx-cpu 0.32.2", "python3 -m pip, uv pip, pip3", "apt install python3-pip", "MLX_DIR"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    let message = mlx(&[("RUST_MLX_PYTHON", "/python")]);
+    for word in ["RUST_MLX_PYTHON is /python", "ensurepip", "unset it", "MLX_DIR"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    assert!(!message.contains("apt install"), "{message}");
+}
+
+#[test]
 fn what_the_installer_says_becomes_advice() {
     let linux = config("linux", "x86_64", &[("RUST_MLX_CACHE", "/cache")]);
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 11] = [
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated\n    Got        9e90",
             &[
@@ -278,6 +295,14 @@ fn what_the_installer_says_becomes_advice() {
             &["Linux on x86_64", "glibc 2.35", "macOS 14", "PIP_NO_INDEX"],
         ),
         (
+            "error: No interpreter found in search path\n\nhint: no",
+            &["uv needs a Python", "Install Python 3"],
+        ),
+        (
+            "error: Failed to download `mlx-cpu`\n  cause: error sending request for url",
+            &["could not be reached"],
+        ),
+        (
             "hint: there are no wheels with a matching Python ABI tag",
             &["has no mlx-cpu 0.32.2", "glibc 2.35"],
         ),
@@ -295,7 +320,7 @@ fn what_the_installer_says_becomes_advice() {
         }
     }
     let message = pip::explain(&linux, &wheel::LIBCLANG, "uv pip", "Failed to fetch");
-    for word in ["libclang 18.1.1", "libclang-dev", "LIBCLANG_PATH"] {
+    for word in ["libclang 18.1.1", "clang libclang-dev", "LIBCLANG_PATH"] {
         assert!(message.contains(word), "{word}: {message}");
     }
     assert!(!message.contains("MLX_DIR"), "{message}");
