@@ -55,40 +55,30 @@ const CUDA: (&str, &str) = ("CARGO_FEATURE_CUDA", "1");
 
 #[test]
 fn each_target_has_its_wheels() {
-    // Target, variables; the package that runs, the one that is linked, the folder of the former in the cache.
-    let cases: [(&str, &str, &[(&str, &str)], &str, &str, &str); 9] = [
-        ("linux", "x86_64", &[], "mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-x86_64"),
-        ("linux", "aarch64", &[], "mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-aarch64"),
-        ("linux", "x86_64", &[("MLX_CUDA", "12")], "mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-x86_64"),
-        ("macos", "aarch64", &[], "mlx-metal", "mlx-metal", "mlx-metal-0.32.2-macos-aarch64"),
+    type Target = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+    // The package that runs, the one that is linked, and the folder of the former in the cache.
+    type Wanted = (&'static str, &'static str, &'static str);
+    let cases: [(Target, Wanted); 9] = [
+        (("linux", "x86_64", &[]), ("mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-x86_64")),
+        (("linux", "aarch64", &[]), ("mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-aarch64")),
+        (("linux", "x86_64", &[("MLX_CUDA", "12")]), ("mlx-cpu", "mlx-cpu", "mlx-cpu-0.32.2-linux-x86_64")),
+        (("macos", "aarch64", &[]), ("mlx-metal", "mlx-metal", "mlx-metal-0.32.2-macos-aarch64")),
         (
-            "macos",
-            "aarch64",
-            &[CUDA, ("MLX_CUDA", "11")],
-            "mlx-metal",
-            "mlx-metal",
-            "mlx-metal-0.32.2-macos-aarch64",
+            ("macos", "aarch64", &[CUDA, ("MLX_CUDA", "11")]),
+            ("mlx-metal", "mlx-metal", "mlx-metal-0.32.2-macos-aarch64"),
         ),
-        ("linux", "x86_64", &[CUDA], "mlx-cuda-13", "mlx-cpu", "mlx-cuda-13-0.32.2-linux-x86_64"),
-        ("linux", "aarch64", &[CUDA], "mlx-cuda-13", "mlx-cpu", "mlx-cuda-13-0.32.2-linux-aarch64"),
+        (("linux", "x86_64", &[CUDA]), ("mlx-cuda-13", "mlx-cpu", "mlx-cuda-13-0.32.2-linux-x86_64")),
+        (("linux", "aarch64", &[CUDA]), ("mlx-cuda-13", "mlx-cpu", "mlx-cuda-13-0.32.2-linux-aarch64")),
         (
-            "linux",
-            "x86_64",
-            &[CUDA, ("MLX_CUDA", "13")],
-            "mlx-cuda-13",
-            "mlx-cpu",
-            "mlx-cuda-13-0.32.2-linux-x86_64",
+            ("linux", "x86_64", &[CUDA, ("MLX_CUDA", "13")]),
+            ("mlx-cuda-13", "mlx-cpu", "mlx-cuda-13-0.32.2-linux-x86_64"),
         ),
         (
-            "linux",
-            "x86_64",
-            &[CUDA, ("MLX_CUDA", "12")],
-            "mlx-cuda-12",
-            "mlx-cpu",
-            "mlx-cuda-12-0.32.2-linux-x86_64",
+            ("linux", "x86_64", &[CUDA, ("MLX_CUDA", "12")]),
+            ("mlx-cuda-12", "mlx-cpu", "mlx-cuda-12-0.32.2-linux-x86_64"),
         ),
     ];
-    for (os, arch, more, run, linked, folder) in cases {
+    for ((os, arch, more), (run, linked, folder)) in cases {
         let config = config(os, arch, more);
         assert_eq!(wheel::mlx_to_run(&config).package, run, "{os} {arch} {more:?}");
         assert_eq!(wheel::mlx_to_link(&config).package, linked, "{os} {arch} {more:?}");
