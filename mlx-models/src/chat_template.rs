@@ -214,6 +214,7 @@ fn read(path: &Path, most: u64) -> Result<Option<String>> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io(e)),
+        Ok(data) if !data.is_file() => Err(io(io::Error::other("not a regular file"))),
         Ok(data) if data.len() > most => Err(io(io::Error::other(format!("larger than {} MiB", most >> 20)))),
         Ok(_) => fs::read_to_string(path).map(Some).map_err(io),
     }

@@ -83,5 +83,15 @@ pub enum Error {
     },
     /// An array operation or a file of arrays failed.
     #[error(transparent)]
-    Core(#[from] mlx_core::Error),
+    Core(mlx_core::Error),
+}
+
+impl From<mlx_core::Error> for Error {
+    /// A file that cannot be read is the same error wherever it was opened.
+    fn from(error: mlx_core::Error) -> Self {
+        match error {
+            mlx_core::Error::Io { path, source } => Error::Io { path, source },
+            other => Error::Core(other),
+        }
+    }
 }

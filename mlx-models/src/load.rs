@@ -82,12 +82,12 @@ impl TextTools {
             }
             Checkpoint::Gguf(file) => {
                 let vocabulary = vocabulary(file)?;
-                let tokenizer = Tokenizer::from_vocabulary(&vocabulary)?;
+                let tokenizer = Tokenizer::from_vocabulary(&vocabulary).map_err(|e| inside(file, e))?;
                 let token = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok());
                 let (bos, eos) = (token(vocabulary.bos_id), token(vocabulary.eos_id));
                 let template = vocabulary.chat_template.as_deref();
-                let template =
-                    template.map(|t| ChatTemplate::new(t, bos.as_deref(), eos.as_deref())).transpose()?;
+                let template = template.map(|t| ChatTemplate::new(t, bos.as_deref(), eos.as_deref()));
+                let template = template.transpose().map_err(|e| inside(file, e))?;
                 (Some(tokenizer), template, BTreeSet::new())
             }
         };
@@ -121,6 +121,18 @@ fn eos_ids(config: &Value) -> BTreeSet<u32> {
         id => vec![id],
     });
     ids.filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+}
+
+/// An error of what was read from a file's metadata, with the file's name, which that part does not know.
+fn inside(file: &GgufFile, error: Error) -> Error {
+    let origin = |origin| format!("{}: {origin}", file.path().display());
+    match error {
+        Error::Tokenizer { origin: part, message } => Error::Tokenizer { origin: origin(part), message },
+        Error::Template { origin: part, line, message } => {
+            Error::Template { origin: origin(part), line, message }
+        }
+        other => other,
+    }
 }
 
 /// The `tokenizer.*` keys of a GGUF file.

@@ -1,17 +1,18 @@
 //! Generates the Rust declarations of mlx-c and of `native/`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
 use crate::config::Config;
 use crate::mlx_c::MlxC;
-use crate::{pip, wheel};
+use crate::{headers, pip, wheel};
 
 /// Documentation builds have no network and need no library, so they take the declarations as they were last checked
 /// in; `tests/bindings.rs` keeps that file equal to what the pinned headers give.
 pub fn copy_checked_in(config: &Config) -> Result<()> {
     let from = config.manifest_dir.join("src/bindings.rs");
+    println!("cargo:rerun-if-changed={}", from.display());
     let to = config.out_dir.join("bindings.rs");
     std::fs::copy(&from, &to)
         .map(|_| ())
@@ -20,7 +21,7 @@ pub fn copy_checked_in(config: &Config) -> Result<()> {
 
 /// Runs bindgen over `mlx/c/mlx.h` and `native/rust_mlx.h`.
 pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
-    let from_wheel = provide_libclang(config)?;
+    provide_libclang(config)?;
     let mut builder = bindgen::Builder::default()
         .header(mlx_c.root.join("mlx/c/mlx.h").to_string_lossy())
         .header(config.manifest_dir.join("native/rust_mlx.h").to_string_lossy())
@@ -38,29 +39,36 @@ pub fn generate(config: &Config, mlx_c: &MlxC) -> Result<()> {
         .layout_tests(false)
         .merge_extern_blocks(true)
         .generate_cstr(true);
-    if from_wheel {
-        for folder in compiler_headers() {
-            builder = builder.clang_arg("-isystem").clang_arg(folder.to_string_lossy());
-        }
+    // A libclang that has its own `stddef.h` and the like finds it first.
+    for folder in headers::of_compiler() {
+        builder = builder.clang_arg("-idirafter").clang_arg(folder.to_string_lossy());
     }
-    let bindings = builder.generate().map_err(|e| format!("The headers of mlx-c could not be read: {e}."))?;
+    let bindings = builder.generate().map_err(|e| {
+        let reason = e.to_string();
+        format!(
+            "The headers of mlx-c could not be read: {}\n\
+             If it is a header of the system that is missing, install a C compiler with its headers (apt install gcc libc6-dev, or \
+             xcode-select --install).\nIf LIBCLANG_PATH is set, unset it to use the pinned libclang.",
+            reason.trim()
+        )
+    })?;
     let out = config.out_dir.join("bindings.rs");
     bindings.write_to_file(&out).map_err(|e| format!("Cannot write {}: {e}.", out.display()))
 }
 
-/// Makes sure that bindgen will find a libclang; says whether it is the one from the wheel.
-fn provide_libclang(config: &Config) -> Result<bool> {
+/// Makes sure that bindgen will find a libclang.
+fn provide_libclang(config: &Config) -> Result<()> {
     if std::env::var_os("LIBCLANG_PATH").is_some()
         || std::env::var_os("LLVM_CONFIG_PATH").is_some()
         || system_libclang()
     {
-        return Ok(false);
+        return Ok(());
     }
     let folder =
         pip::install(&Config { native: true, ..config.clone() }, &wheel::LIBCLANG)?.join("clang/native");
     // SAFETY: the build script runs one thread, and nothing has read the environment through C yet.
     unsafe { std::env::set_var("LIBCLANG_PATH", folder) };
-    Ok(true)
+    Ok(())
 }
 
 /// Whether a full Clang is installed. Asking a compiler is the one test that also proves its headers are there.
@@ -79,20 +87,4 @@ fn has_libclang(lib: &Path) -> bool {
     let mut folders =
         llvm_folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("llvm")));
     folders.any(|folder| holds(&folder.join("lib")))
-}
-
-/// The folders of `stddef.h` and its like. The wheel brings libclang without them, and the C compiler has its own.
-fn compiler_headers() -> Vec<PathBuf> {
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let Ok(output) = Command::new(compiler).args(["-E", "-v", "-x", "c", "/dev/null"]).output() else {
-        return Vec::new();
-    };
-    parse_search_list(&String::from_utf8_lossy(&output.stderr))
-}
-
-/// The folders between `#include <...> search starts here:` and `End of search list.` of a verbose preprocessor run.
-pub fn parse_search_list(verbose: &str) -> Vec<PathBuf> {
-    let lines = verbose.lines().skip_while(|line| !line.starts_with("#include <...>")).skip(1);
-    let folders = lines.take_while(|line| !line.starts_with("End of search list"));
-    folders.map(|line| PathBuf::from(line.trim().trim_end_matches(" (framework directory)"))).collect()
 }

@@ -19,6 +19,7 @@ mod bind;
 mod cache;
 mod compile;
 mod config;
+mod headers;
 mod link;
 mod mlx;
 mod mlx_c;

@@ -59,6 +59,14 @@ impl Wheels {
         format!("{}-{}-{os}-{}", self.package, self.version, config.arch)
     }
 
+    /// The same for uv, which knows systems rather than tags.
+    pub fn uv_platform(config: &Config) -> String {
+        match config.os {
+            Os::MacOs => "aarch64-apple-darwin".to_owned(),
+            Os::Linux => format!("{}-manylinux_2_35", config.arch),
+        }
+    }
+
     /// The wheel tags to ask pip for when the target is not the machine that builds; newest system first.
     pub fn platform_tags(config: &Config) -> Vec<String> {
         match config.os {

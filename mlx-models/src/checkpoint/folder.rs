@@ -1,19 +1,25 @@
 //! A folder in Hugging Face layout: `config.json` and one or more safetensors files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use mlx_core::io::SafetensorsFile;
+use mlx_core::io::{SafetensorsFile, Source, TensorInfo};
 use mlx_core::{Array, DType, Quantization, nn};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
-use super::refuse;
+use super::packed::converted;
+use super::{misshapen, missing, refuse, to_shape};
 use crate::{Error, Result};
 
 /// Larger than any real configuration, small enough to parse at once.
-const MAX_JSON: u64 = 64 << 20;
+const MAX_CONFIG: u64 = 8 << 20;
+/// The largest models list some hundred thousand tensors.
+const MAX_INDEX: u64 = 64 << 20;
+const CONFIG: &str = "config.json";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// A checkpoint folder whose configuration and tensor headers have been read.
@@ -26,9 +32,17 @@ pub struct Folder {
     tensors: BTreeMap<String, usize>,
 }
 
+/// The part of an index that is needed.
+#[derive(Deserialize)]
+#[serde(expecting = "an object with weight_map")]
+struct Index {
+    /// Which file holds each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let config = read_json(&path.join("config.json"))?;
+        let config = read_json(&path.join(CONFIG), MAX_CONFIG)?;
         let files =
             shards(path)?.iter().map(|file| Ok(SafetensorsFile::open(file)?)).collect::<Result<Vec<_>>>()?;
         let mut tensors = BTreeMap::new();
@@ -62,12 +76,12 @@ impl Folder {
     /// When it cannot be read or parsed.
     pub fn json(&self, name: &str) -> Result<Option<Value>> {
         let path = self.path.join(name);
-        if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+        if path.exists() { read_json(&path, MAX_CONFIG).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn model_type(&self) -> Result<&str> {
         let model_type = self.config.get("model_type").and_then(Value::as_str);
-        model_type.ok_or_else(|| self.refuse_config("model_type is missing"))
+        model_type.ok_or_else(|| self.refuse_config("model_type is missing, or not a text"))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -79,59 +93,77 @@ impl Folder {
     }
 
     pub(super) fn dtype(&self, name: &str) -> Result<DType> {
-        let holds = |suffix: &str| {
-            let tensor =
-                self.tensors.iter().find(|(tensor, _)| tensor.ends_with(&format!("{name}.{suffix}")));
-            tensor.and_then(|(tensor, file)| self.files[*file].info(tensor)).map(|info| info.dtype)
+        let stored = |suffix: &str| {
+            let ending = format!("{name}.{suffix}");
+            self.tensors.keys().find(|tensor| tensor.ends_with(&ending))
         };
-        let dtype = holds("scales").or_else(|| holds("weight"));
-        dtype.ok_or_else(|| refuse(&self.path, format!("no tensor {name}.weight")))
+        let stored = stored("scales").or_else(|| stored("weight"));
+        let stored = stored.ok_or_else(|| missing(&self.path, &format!("{name}.weight")))?;
+        let (file, info) = self.find(stored)?;
+        if !info.dtype.is_float() {
+            return Err(not_floats(file, info));
+        }
+        Ok(info.dtype)
     }
 
-    /// One tensor as it is stored.
-    pub(super) fn array(&self, name: &str) -> Result<Array> {
+    /// The file that holds a tensor, and what its header says of it.
+    fn find(&self, name: &str) -> Result<(&SafetensorsFile, &TensorInfo)> {
         let file = self.tensors.get(name).map(|index| &self.files[*index]);
-        let file = file.ok_or_else(|| refuse(&self.path, format!("no tensor {name}")))?;
-        let info = file.info(name).ok_or_else(|| refuse(&self.path, format!("no tensor {name}")))?;
-        let shape = to_shape(&info.shape)
-            .ok_or_else(|| refuse(file.path(), format!("tensor {name} is too large")))?;
-        Ok(Array::from_bytes(&file.read(name)?, &shape, info.dtype)?)
+        let found = file.and_then(|file| Some((file, file.info(name)?)));
+        found.ok_or_else(|| missing(&self.path, name))
     }
 
-    /// The matrix `name.weight`, with `name.scales` and `name.biases` beside it where it is quantized.
-    pub(super) fn matrix(&self, name: &str, stored: &str, dtype: DType) -> Result<nn::Weight> {
+    /// The same, of a tensor that must be of `shape`: checked before anything is read.
+    fn find_shaped(&self, name: &str, shape: &[usize]) -> Result<(&SafetensorsFile, &TensorInfo)> {
+        let (file, info) = self.find(name)?;
+        if info.shape != shape {
+            return Err(misshapen(file.path(), name, shape, &info.shape));
+        }
+        Ok((file, info))
+    }
+
+    /// A tensor of `shape` as floats of `dtype`.
+    pub(super) fn floats(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Array> {
+        let (file, info) = self.find_shaped(name, shape)?;
+        if !info.dtype.is_float() {
+            return Err(not_floats(file, info));
+        }
+        converted(read(file, info)?, dtype)
+    }
+
+    /// The matrix `name.weight` of `[rows, columns]`, with `name.scales` and `name.biases` beside it where it is
+    /// quantized.
+    pub(super) fn matrix(
+        &self,
+        name: &str,
+        stored: &str,
+        [rows, columns]: [usize; 2],
+        dtype: DType,
+    ) -> Result<nn::Weight> {
         let base = stored.strip_suffix(".weight").unwrap_or(stored);
         let scales = format!("{base}.scales");
         if !self.tensors.contains_key(&scales) {
-            return Ok(nn::Weight::Dense(super::packed::converted(self.array(stored)?, dtype)?));
+            return Ok(nn::Weight::Dense(self.floats(stored, &[rows, columns], dtype)?));
         }
         let quantization = self.quantization(base, name.strip_suffix(".weight").unwrap_or(name))?;
-        let weight = self.array(stored)?;
-        if weight.dtype() != DType::U32 {
-            return Err(refuse(
-                &self.path,
-                format!("tensor {stored} is quantized but holds {}, not uint32", weight.dtype()),
-            ));
+        let (group_size, bits) = (quantization.group_size as usize, quantization.bits as usize);
+        if !columns.is_multiple_of(group_size) {
+            return Err(self.refuse_config(format!(
+                "quantization of {base}: group_size {group_size} does not divide its {columns} columns"
+            )));
         }
-        let scales = super::packed::converted(self.array(&scales)?, dtype)?;
-        let biases = super::packed::converted(self.array(&format!("{base}.biases"))?, dtype)?;
-        let matrix =
-            nn::Weight::Quantized { weight, scales: scales.clone(), biases: biases.clone(), quantization };
-        let [rows, columns] = matrix.shape();
-        let groups = [rows as i32, columns as i32 / quantization.group_size];
-        if scales.shape() != groups
-            || biases.shape() != groups
-            || groups[1] * quantization.group_size != columns as i32
-        {
-            let found = (scales.shape().to_vec(), biases.shape().to_vec());
-            return Err(refuse(
-                &self.path,
-                format!(
-                    "tensor {stored}: {quantization:?} wants scales and biases of {groups:?}, found {found:?}"
-                ),
-            ));
+        let (file, info) = self.find_shaped(stored, &[rows, columns * bits / 32])?;
+        if info.dtype != DType::U32 {
+            let message = format!("tensor {stored} is quantized but holds {}, not uint32", info.dtype);
+            return Err(refuse(file.path(), message));
         }
-        Ok(matrix)
+        let groups = [rows, columns / group_size];
+        Ok(nn::Weight::Quantized {
+            weight: read(file, info)?,
+            scales: self.floats(&scales, &groups, dtype)?,
+            biases: self.floats(&format!("{base}.biases"), &groups, dtype)?,
+            quantization,
+        })
     }
 
     /// How a tensor is quantized: its own entry under `quantization`, by stored or by model name, else the global one.
@@ -140,26 +172,36 @@ impl Folder {
         let all = all.ok_or_else(|| {
             self.refuse_config(format!("no quantization, but tensor {stored}.scales exists"))
         })?;
-        let own = [stored, name].iter().find_map(|key| all.get(*key)).filter(|own| own.is_object());
-        let entry = own.unwrap_or(all);
-        if let Some(mode) = entry.get("mode").and_then(Value::as_str).filter(|mode| *mode != "affine") {
-            let message = format!("quantization mode {mode:?} of {stored} is not supported; affine is");
-            return Err(Error::Unsupported { path: self.path.join("config.json"), message });
+        let entry = [stored, name].iter().find_map(|key| all.get(*key)).unwrap_or(all);
+        let refuse =
+            |message: String| Err(self.refuse_config(format!("quantization of {stored}: {message}")));
+        if !entry.is_object() {
+            return refuse(format!("the entry is {entry}, but tensor {stored}.scales exists"));
         }
-        let number = |key: &str| entry.get(key).and_then(Value::as_i64);
-        match (number("group_size"), number("bits")) {
+        if let Some(mode) = entry.get("mode").filter(|mode| *mode != "affine") {
+            let message = format!("quantization of {stored}: mode {mode} is not supported; affine is");
+            return Err(Error::Unsupported { path: self.config_path(), message });
+        }
+        let number = |key: &str| entry.get(key).unwrap_or(&Value::Null);
+        let (group_size, bits) = (number("group_size"), number("bits"));
+        match (group_size.as_i64(), bits.as_i64()) {
             (Some(group_size @ (32 | 64 | 128)), Some(bits @ (2 | 3 | 4 | 5 | 6 | 8))) => {
                 Ok(Quantization { group_size: group_size as i32, bits: bits as i32 })
             }
-            (group_size, bits) => Err(self.refuse_config(format!(
-                "quantization of {stored}: group_size {group_size:?} with bits {bits:?}; \
-                 groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"
-            ))),
+            _ => refuse(format!(
+                "group_size {group_size} with bits {bits}; groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"
+            )),
         }
     }
 
-    fn refuse_config(&self, message: impl Into<String>) -> Error {
-        refuse(&self.path.join("config.json"), message)
+    /// Where `config.json` is, for errors about it.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// An error about `config.json`.
+    pub(crate) fn refuse_config(&self, message: impl Into<String>) -> Error {
+        refuse(&self.config_path(), message)
     }
 }
 
@@ -168,10 +210,8 @@ impl Folder {
 fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join(INDEX);
     if index.exists() {
-        let map = read_json(&index)?;
-        let map = map.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| refuse(&index, "weight_map is missing"))?;
-        let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
+        let Index { weight_map } = read_json(&index, MAX_INDEX)?;
+        let mut names: Vec<&str> = weight_map.values().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         // A name from a file must not lead out of the folder.
@@ -208,20 +248,30 @@ fn entry_name(path: &Path) -> &str {
 
 fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.contains('\0')
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        && !name.contains(char::is_control)
 }
 
-fn read_json(path: &Path) -> Result<Value> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let mut text = Vec::new();
-    file.take(MAX_JSON + 1).read_to_end(&mut text).map_err(io)?;
-    if text.len() as u64 > MAX_JSON {
-        return Err(refuse(path, format!("longer than {} MiB; this is not a configuration", MAX_JSON >> 20)));
+fn read_json<T: DeserializeOwned>(path: &Path, longest: u64) -> Result<T> {
+    let file = Source::open(path)?;
+    if file.len() > longest {
+        let message = format!("longer than {} MiB; this is no configuration", longest >> 20);
+        return Err(refuse(path, message));
     }
-    serde_json::from_slice(&text).map_err(|error| refuse(path, format!("not JSON: {error}")))
+    let text = file.read(0, file.len())?;
+    serde_json::from_slice(&text).map_err(|error| match error.classify() {
+        Category::Data => refuse(path, error.to_string()),
+        _ => refuse(path, format!("not JSON: {error}")),
+    })
 }
 
-fn to_shape(shape: &[usize]) -> Option<Vec<i32>> {
-    shape.iter().map(|n| i32::try_from(*n).ok()).collect()
+fn read(file: &SafetensorsFile, info: &TensorInfo) -> Result<Array> {
+    let name = &info.name;
+    let shape = to_shape(&info.shape);
+    let shape = shape.ok_or_else(|| refuse(file.path(), format!("tensor {name} is too large")))?;
+    Ok(Array::from_bytes(&file.read(name)?, &shape, info.dtype)?)
+}
+
+fn not_floats(file: &SafetensorsFile, info: &TensorInfo) -> Error {
+    refuse(file.path(), format!("tensor {} holds {}, not floats", info.name, info.dtype))
 }

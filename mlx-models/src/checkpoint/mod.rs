@@ -14,6 +14,9 @@ use crate::{Error, Result};
 pub use folder::Folder;
 pub use weights::Weights;
 
+/// Characters of an error message; what lies beyond is a file's own text.
+const MAX_MESSAGE: usize = 1000;
+
 /// A model on disk whose headers have been read and checked; its weights are read when a model is made of it.
 #[derive(Debug)]
 pub enum Checkpoint {
@@ -86,6 +89,22 @@ impl Checkpoint {
     }
 }
 
+/// An error about a file, in one line whatever the file has in it: names and values come from there.
 pub(crate) fn refuse(path: &Path, message: impl Into<String>) -> Error {
-    Error::Checkpoint { path: PathBuf::from(path), message: message.into() }
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let printable = |c| if breaks(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let message = message.into().chars().take(MAX_MESSAGE).map(printable).collect();
+    Error::Checkpoint { path: PathBuf::from(path), message }
+}
+
+fn missing(path: &Path, tensor: &str) -> Error {
+    refuse(path, format!("tensor {tensor} is missing"))
+}
+
+fn misshapen(path: &Path, tensor: &str, wanted: &[usize], found: &[usize]) -> Error {
+    refuse(path, format!("tensor {tensor} has shape {found:?}; the configuration makes it {wanted:?}"))
+}
+
+fn to_shape(shape: &[usize]) -> Option<Vec<i32>> {
+    shape.iter().map(|n| i32::try_from(*n).ok()).collect()
 }

@@ -3,24 +3,24 @@
 use cpu_kernels::blocks::{self, BlockFormat};
 use mlx_core::{Array, DType, Quantization, nn};
 
-use super::refuse;
+use super::{misshapen, missing, refuse, to_shape};
 use crate::Result;
-use crate::gguf::{GgmlType, GgufFile};
+use crate::gguf::{GgmlType, GgufFile, GgufTensor};
 
-/// A matrix of a GGUF file.
+/// A matrix of a GGUF file, of `[rows, columns]`.
 ///
 /// Formats whose groups have 32 elements are MLX's affine quantization with scales in float32, bit for bit. The others
 /// (Q2_K, Q3_K, Q6_K: groups of 16) become dense, which is as exact and larger.
-pub(super) fn matrix(file: &GgufFile, name: &str, dtype: DType) -> Result<nn::Weight> {
-    let Some(tensor) = file.tensor(name) else {
-        return Err(refuse(file.path(), format!("no tensor {name}")));
+pub(super) fn matrix(
+    file: &GgufFile,
+    name: &str,
+    [rows, columns]: [usize; 2],
+    dtype: DType,
+) -> Result<nn::Weight> {
+    let format = match find(file, name, &[rows, columns])?.ty {
+        GgmlType::Block(format) if has_affine_groups(format) => format,
+        _ => return Ok(nn::Weight::Dense(dense(file, name, &[rows, columns], dtype)?)),
     };
-    let ([rows, columns], GgmlType::Block(format)) = (two_axes(&tensor.shape), tensor.ty) else {
-        return Ok(nn::Weight::Dense(dense(file, name, dtype)?));
-    };
-    if !has_affine_groups(format) {
-        return Ok(nn::Weight::Dense(dense(file, name, dtype)?));
-    }
     let affine = blocks::to_affine(format, &file.read(name)?)
         .map_err(|error| refuse(file.path(), format!("tensor {name}: {error}")))?;
     let groups = [rows as i32, (columns / affine.group_size) as i32];
@@ -32,12 +32,25 @@ pub(super) fn matrix(file: &GgufFile, name: &str, dtype: DType) -> Result<nn::We
     })
 }
 
-/// A tensor of a GGUF file as floats.
-pub(super) fn dense(file: &GgufFile, name: &str, dtype: DType) -> Result<Array> {
+/// A tensor of a GGUF file as floats, of `shape`.
+pub(super) fn dense(file: &GgufFile, name: &str, shape: &[usize], dtype: DType) -> Result<Array> {
+    let tensor = find(file, name, shape)?;
     let values = file.dequantize(name)?;
-    let shape = file.tensor(name).map(|tensor| tensor.shape.iter().map(|n| *n as i32).collect::<Vec<_>>());
-    let shape = shape.ok_or_else(|| refuse(file.path(), format!("no tensor {name}")))?;
+    // A broken block spoils its whole row without any further sign.
+    if matches!(tensor.ty, GgmlType::Block(_)) && values.iter().any(|value| !value.is_finite()) {
+        return Err(refuse(file.path(), format!("tensor {name}: its {} blocks hold no numbers", tensor.ty)));
+    }
+    let shape = to_shape(shape).ok_or_else(|| refuse(file.path(), format!("tensor {name} is too large")))?;
     converted(Array::from_slice(&values, &shape)?, dtype)
+}
+
+/// What the file says of a tensor, which must be of `shape`: checked before anything is read.
+fn find<'f>(file: &'f GgufFile, name: &str, shape: &[usize]) -> Result<&'f GgufTensor> {
+    let tensor = file.tensor(name).ok_or_else(|| missing(file.path(), name))?;
+    if tensor.shape != shape {
+        return Err(misshapen(file.path(), name, shape, &tensor.shape));
+    }
+    Ok(tensor)
 }
 
 /// The array in the dtype that the model computes in, computed now so that the original can be freed.
@@ -52,11 +65,4 @@ pub(super) fn converted(array: Array, dtype: DType) -> Result<Array> {
 
 fn has_affine_groups(format: BlockFormat) -> bool {
     !matches!(format, BlockFormat::Q2K | BlockFormat::Q3K | BlockFormat::Q6K)
-}
-
-fn two_axes(shape: &[usize]) -> [usize; 2] {
-    match shape {
-        [rows, columns] => [*rows, *columns],
-        _ => [1, shape.iter().product()],
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mlx_core::{Array, DType, nn};
 
-use super::{Checkpoint, packed};
+use super::{Checkpoint, missing, packed};
 use crate::Result;
 
 /// Names that an error lists before it only counts.
@@ -61,24 +61,43 @@ impl<'c> Weights<'c> {
     /// # Errors
     /// When it is missing, has another shape, or cannot be read.
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
+        let matrix = self.take_matrix(name, shape)?;
+        self.count(&matrix);
+        Ok(matrix)
+    }
+
+    /// The matrix `name`, if there is one and it is not just `other` a second time.
+    ///
+    /// # Errors
+    /// When it has another shape, or cannot be read.
+    pub fn matrix_apart_from(
+        &mut self,
+        other: &nn::Weight,
+        name: &str,
+        shape: [usize; 2],
+    ) -> Result<Option<nn::Weight>> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let matrix = self.take_matrix(name, shape)?;
+        if equal(&matrix, other)? {
+            return Ok(None);
+        }
+        self.count(&matrix);
+        Ok(Some(matrix))
+    }
+
+    fn take_matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
         let stored = self.take(name)?;
         let matrix = match self.checkpoint {
-            Checkpoint::Folder(folder) => folder.matrix(name, &stored, self.dtype)?,
-            Checkpoint::Gguf(file) => packed::matrix(file, &stored, self.dtype)?,
+            Checkpoint::Folder(folder) => folder.matrix(name, &stored, shape, self.dtype)?,
+            Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.dtype)?,
         };
-        let dense_axes = match &matrix {
-            nn::Weight::Dense(array) => array.ndim(),
-            nn::Weight::Quantized { weight, .. } => weight.ndim(),
-        };
-        if dense_axes != 2 || matrix.shape() != shape {
-            return Err(self.misshapen(&stored, &shape, &matrix.shape()));
-        }
         if let nn::Weight::Quantized { .. } = &matrix {
             let base = name.strip_suffix(".weight").unwrap_or(name);
             self.left.remove(&format!("{base}.scales"));
             self.left.remove(&format!("{base}.biases"));
         }
-        self.count(shape[0] * shape[1], matrix.arrays().iter().map(|a| a.nbytes()).sum());
         Ok(matrix)
     }
 
@@ -89,19 +108,11 @@ impl<'c> Weights<'c> {
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Array> {
         let stored = self.take(name)?;
         let vector = match self.checkpoint {
-            Checkpoint::Folder(folder) => packed::converted(folder.array(&stored)?, self.dtype)?,
-            Checkpoint::Gguf(file) => packed::dense(file, &stored, self.dtype)?,
+            Checkpoint::Folder(folder) => folder.floats(&stored, &[length], self.dtype)?,
+            Checkpoint::Gguf(file) => packed::dense(file, &stored, &[length], self.dtype)?,
         };
-        let shape: Vec<usize> = vector.shape().iter().map(|n| *n as usize).collect();
-        if shape != [length] {
-            return Err(self.misshapen(&stored, &[length], &shape));
-        }
-        if !vector.dtype().is_float() {
-            return Err(self
-                .checkpoint
-                .refuse(format!("tensor {stored} holds {}, not floats", vector.dtype())));
-        }
-        self.count(length, vector.nbytes());
+        self.parameters += length;
+        self.nbytes += vector.nbytes();
         Ok(vector)
     }
 
@@ -121,16 +132,26 @@ impl<'c> Weights<'c> {
     }
 
     fn take(&mut self, name: &str) -> Result<String> {
-        self.left.remove(name).ok_or_else(|| self.checkpoint.refuse(format!("tensor {name} is missing")))
+        self.left.remove(name).ok_or_else(|| missing(self.checkpoint.path(), name))
     }
 
-    fn count(&mut self, parameters: usize, nbytes: usize) {
-        self.parameters += parameters;
-        self.nbytes += nbytes;
+    fn count(&mut self, matrix: &nn::Weight) {
+        self.parameters += matrix.shape().iter().product::<usize>();
+        self.nbytes += matrix.arrays().iter().map(|array| array.nbytes()).sum::<usize>();
     }
+}
 
-    fn misshapen(&self, stored: &str, wanted: &[usize], found: &[usize]) -> crate::Error {
-        let message = format!("tensor {stored} has shape {found:?}; the configuration makes it {wanted:?}");
-        self.checkpoint.refuse(message)
+/// Whether two matrices are stored as the same numbers.
+fn equal(a: &nn::Weight, b: &nn::Weight) -> Result<bool> {
+    let (a, b) = (a.arrays(), b.arrays());
+    let same_layout = |(a, b): (&&Array, &&Array)| a.shape() == b.shape() && a.dtype() == b.dtype();
+    if a.len() != b.len() || !a.iter().zip(&b).all(same_layout) {
+        return Ok(false);
     }
+    for (a, b) in a.iter().zip(&b) {
+        if !a.equal(b)?.all(&[0, 1], false)?.item::<bool>()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -3,7 +3,7 @@
 //! What makes it itself:
 //! - five layers with a sliding window for each one that sees everything, each kind with its own RoPE base;
 //! - RMSNorm before *and* after attention and MLP, and on queries and keys, all scaling by `1 + weight`;
-//! - embeddings multiplied by `√D`, the table doubling as the head.
+//! - embeddings multiplied by `√D`, the table doubling as the head, unless a checkpoint has a head of its own.
 //!
 //! ```text
 //! h   = x + post_attention_layernorm(self_attn(input_layernorm(x)))
@@ -128,6 +128,8 @@ struct Gemma3 {
     embed_tokens: Embedding,
     layers: Vec<Block>,
     norm: RmsNorm,
+    /// The output head, where it is not the embeddings.
+    lm_head: Option<Linear>,
     /// `√D` in the dtype of the embeddings, rounded as the reference rounds it.
     embed_scale: Array,
     layer_types: Vec<LayerType>,
@@ -144,11 +146,13 @@ impl Gemma3 {
             layers.push(Block::new(config, *layer_type, &mut weights, &format!("model.layers.{index}"))?);
         }
         let norm = norm(&mut weights, "model.norm", d, config.rms_norm_eps)?;
+        let lm_head = lm_head(&mut weights, &embed_tokens, [v, d], config.tie_word_embeddings)?;
         let (parameters, weight_bytes) = weights.finish()?;
         Ok(Gemma3 {
             embed_tokens,
             layers,
             norm,
+            lm_head,
             embed_scale: Array::scalar((d as f32).sqrt())?.as_type(dtype)?,
             layer_types: config.layer_types.clone(),
             sliding_window: config.sliding_window as i32,
@@ -206,12 +210,31 @@ impl LanguageModel for Gemma3 {
     }
 
     fn logits(&self, hidden: &Array) -> Result<Array> {
-        Ok(self.embed_tokens.as_linear(hidden)?) // [B, L, D] -> [B, L, V]
+        // [B, L, D] -> [B, L, V]
+        Ok(match &self.lm_head {
+            Some(lm_head) => lm_head.forward(hidden)?,
+            None => self.embed_tokens.as_linear(hidden)?,
+        })
     }
 }
 
 fn linear(weights: &mut Weights<'_>, path: &str, rows: usize, columns: usize) -> Result<Linear> {
     Ok(Linear { weight: weights.matrix(&format!("{path}.weight"), [rows, columns])?, bias: None })
+}
+
+/// No head, or a second copy of the embeddings, means that the two are tied, whatever the configuration says.
+fn lm_head(
+    weights: &mut Weights<'_>,
+    embed_tokens: &Embedding,
+    shape: [usize; 2],
+    tied: bool,
+) -> Result<Option<Linear>> {
+    match weights.matrix_apart_from(&embed_tokens.weight, "lm_head.weight", shape)? {
+        Some(_) if tied => Err(weights.checkpoint().refuse(
+            "tensor lm_head.weight differs from the embeddings, which tie_word_embeddings makes the output head",
+        )),
+        head => Ok(head.map(|weight| Linear { weight, bias: None })),
+    }
 }
 
 /// Gemma's norms scale by `1 + weight`. GGUF files have the one added already.
@@ -274,6 +297,7 @@ fn from_llama_cpp(name: &str) -> Option<String> {
     let renamed = match name {
         "token_embd.weight" => Some("model.embed_tokens.weight".to_owned()),
         "output_norm.weight" => Some("model.norm.weight".to_owned()),
+        "output.weight" => Some("lm_head.weight".to_owned()),
         _ => name.strip_prefix("blk.").and_then(|rest| {
             let (layer, tensor) = rest.strip_suffix(".weight")?.split_once('.')?;
             let (_, ours) = LAYER.iter().find(|(theirs, _)| *theirs == tensor)?;

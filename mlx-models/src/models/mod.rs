@@ -75,9 +75,20 @@ fn find(checkpoint: &Checkpoint) -> Result<&'static Architecture> {
         Checkpoint::Gguf(_) => a.gguf == name,
     };
     ARCHITECTURES.iter().find(matches).ok_or_else(|| {
-        let known: Vec<&str> = ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect();
-        let message = format!("model type {name:?} is not supported; supported are {}", known.join(", "));
-        Error::Unsupported { path: checkpoint.path().to_owned(), message }
+        let (path, field, known): (_, _, Vec<&str>) = match checkpoint {
+            Checkpoint::Folder(folder) => (
+                folder.config_path(),
+                "model_type",
+                ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect(),
+            ),
+            Checkpoint::Gguf(file) => (
+                file.path().to_owned(),
+                "general.architecture",
+                ARCHITECTURES.iter().map(|a| a.gguf).collect(),
+            ),
+        };
+        let message = format!("{field} {name:?} is not supported; supported are {}", known.join(", "));
+        Error::Unsupported { path, message }
     })
 }
 

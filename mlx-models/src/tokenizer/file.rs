@@ -5,10 +5,9 @@
 //! pre-tokenizer, of kinds known to be safe, are left to the crate.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use mlx_core::io::Source;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
@@ -91,14 +90,12 @@ struct SpecialToken {
 }
 
 pub(super) fn read(path: &Path) -> crate::Result<String> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut json = String::new();
-    let length = File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_string(&mut json).map_err(io)?;
-    if length as u64 > MAX_BYTES {
-        let message = format!("larger than {} MiB, which no tokenizer is", MAX_BYTES >> 20);
-        return Err(Error::Tokenizer { origin: path.display().to_string(), message });
+    let refuse = |message| Error::Tokenizer { origin: path.display().to_string(), message };
+    let file = Source::open(path)?;
+    if file.len() > MAX_BYTES {
+        return Err(refuse(format!("larger than {} MiB, which no tokenizer is", MAX_BYTES >> 20)));
     }
-    Ok(json)
+    String::from_utf8(file.read(0, file.len())?).map_err(|_| refuse("not UTF-8".to_owned()))
 }
 
 pub(super) fn parse(json: &str) -> Result<Parts, String> {

@@ -38,6 +38,8 @@ pub(super) struct Config {
     pub(super) sliding_window: usize,
     pub(super) max_position_embeddings: usize,
     pub(super) layer_types: Vec<LayerType>,
+    /// The output head is the embeddings, whatever else the checkpoint holds.
+    pub(super) tie_word_embeddings: bool,
     sliding_rope: RopeParameters,
     full_rope: RopeParameters,
 }
@@ -79,12 +81,14 @@ struct Json {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct JsonRopes {
     sliding_attention: JsonRope,
     full_attention: JsonRope,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct JsonRope {
     #[serde(alias = "type")]
     rope_type: Option<String>,
@@ -124,14 +128,14 @@ impl Default for Json {
 
 impl Config {
     pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let config = match checkpoint {
-            Checkpoint::Folder(folder) => Self::from_json(folder.config()).map_err(|field| {
+        let (config, path) = match checkpoint {
+            Checkpoint::Folder(folder) => {
                 let path = folder.path().join("config.json");
-                refuse(&path, field)
-            })?,
-            Checkpoint::Gguf(file) => Self::from_gguf(file)?,
+                (Self::from_json(folder.config()).map_err(|message| refuse(&path, message))?, path)
+            }
+            Checkpoint::Gguf(file) => (Self::from_gguf(file)?, file.path().to_owned()),
         };
-        config.validate().map_err(|message| checkpoint.refuse(message))?;
+        config.validate().map_err(|message| refuse(&path, message))?;
         Ok(config)
     }
 
@@ -139,7 +143,10 @@ impl Config {
     /// What is wrong, naming the field.
     fn from_json(config: &Value) -> Result<Self, String> {
         let text = config.get("text_config").unwrap_or(config);
-        let json = Json::deserialize(text).map_err(|error| error.to_string())?;
+        if !text.is_object() {
+            return Err("text_config is not an object".to_owned());
+        }
+        let json: Json = serde_path_to_error::deserialize(text).map_err(|error| error.to_string())?;
         let unsupported = [
             (
                 json.hidden_activation != "gelu_pytorch_tanh",
@@ -154,7 +161,6 @@ impl Config {
                 "use_bidirectional_attention",
                 "true".to_owned(),
             ),
-            (json.tie_word_embeddings == Some(false), "tie_word_embeddings", "false".to_owned()),
         ];
         if let Some((_, field, value)) = unsupported.iter().find(|(is_set, ..)| *is_set) {
             return Err(format!(
@@ -188,6 +194,10 @@ impl Config {
             sliding_window: json.sliding_window,
             max_position_embeddings: json.max_position_embeddings,
             layer_types,
+            // Wrapped models say it at the top.
+            tie_word_embeddings: json
+                .tie_word_embeddings
+                .unwrap_or(config.get("tie_word_embeddings") != Some(&Value::Bool(false))),
             sliding_rope,
             full_rope,
         })
@@ -225,6 +235,8 @@ impl Config {
             sliding_window: size("attention.sliding_window")?,
             max_position_embeddings: size("context_length")?,
             layer_types: pattern(layers, SLIDING_WINDOW_PATTERN).map_err(bad)?,
+            // Files that tie the two leave the head out.
+            tie_word_embeddings: false,
             sliding_rope: RopeParameters {
                 theta: optional("rope.freq_base_swa")?.unwrap_or(1e4),
                 factor: 1.0,
