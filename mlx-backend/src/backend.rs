@@ -5,46 +5,12 @@ use std::path::Path;
 use inference_api::{
     Backend, DiscoveredModel, Error, ErrorKind, LoadOptions, LoadProgress, LoadStage, Result, TextModel,
 };
-use mlx_core::Device;
 use mlx_models::packaged::Progress;
 use mlx_models::{Checkpoint, models};
 
 use crate::error::from_models;
+use crate::kind::Kind;
 use crate::model::MlxModel;
-
-/// What drives the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Metal,
-    Cuda,
-    Cpu,
-}
-
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Metal => "metal",
-            Kind::Cuda => "cuda",
-            Kind::Cpu => "cpu",
-        }
-    }
-
-    pub(crate) fn device(self) -> Device {
-        match self {
-            Kind::Metal | Kind::Cuda => Device::Gpu,
-            Kind::Cpu => Device::Cpu,
-        }
-    }
-
-    fn is_available(self) -> bool {
-        self.device().is_available()
-            && match self {
-                Kind::Metal => Device::has_metal(),
-                Kind::Cuda => !Device::has_metal(),
-                Kind::Cpu => true,
-            }
-    }
-}
 
 pub(crate) struct MlxBackend {
     kind: Kind,

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inference_api::{Error, ErrorKind, GenerateMetrics, ModelInfo, Result};
 use mlx_models::{LoadedModel, TextTools};
 
-use crate::backend::Kind;
 use crate::error::{closed, from_models};
 use crate::generation::{self, Request};
+use crate::kind::Kind;
 use crate::thread::Running;
 
 /// What the engine and its handles share.

@@ -26,12 +26,14 @@ mod backend;
 mod engine;
 mod error;
 mod generation;
+mod kind;
 mod model;
 mod thread;
 
 use std::sync::Arc;
 
-use backend::{Kind, MlxBackend};
+use backend::MlxBackend;
+use kind::Kind;
 
 /// Adds the backends `metal`, `cuda` and `cpu` to the registry of `inference-api`.
 ///

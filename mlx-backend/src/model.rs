@@ -14,10 +14,10 @@ use mlx_models::sampling::{Sampler, fresh_seed};
 use mlx_models::stop::StopStrings;
 use mlx_models::{TextTools, Tokenizer};
 
-use crate::backend::Kind;
 use crate::engine::{Engine, Shared};
 use crate::error::{closed, from_models};
 use crate::generation::{Request, sampling_config};
+use crate::kind::Kind;
 
 pub(crate) struct MlxModel {
     engine: Engine,
