@@ -3517,6 +3517,6 @@ unsafe extern "C" {
     pub fn mlx_version(str_: *mut mlx_string) -> ::std::os::raw::c_int;
     #[doc = " Takes the message of the last failure on the calling thread.\n\n Returns a NUL-terminated string that stays valid until the next failure or the next call of this function on the\n same thread, or NULL if nothing has failed since the last call."]
     pub fn rust_mlx_take_error() -> *const ::std::os::raw::c_char;
-    #[doc = " Ends the streams that the calling thread made, with their worker threads.\n\n MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was\n scheduled on those streams may be unevaluated. Returns 0 on success."]
+    #[doc = " Ends the streams that the calling thread made. Worker threads of CPU streams stay.\n\n MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was\n scheduled on those streams may be unevaluated. Returns 0 on success."]
     pub fn rust_mlx_clear_streams() -> ::std::os::raw::c_int;
 }
