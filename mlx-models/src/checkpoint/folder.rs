@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::packed::converted;
-use super::{misshapen, missing, refuse, to_shape};
+use super::{misshapen, missing, refuse, to_shape, unsupported};
 use crate::{Error, Result};
 
 /// Larger than any real configuration, small enough to parse at once.
@@ -180,7 +180,7 @@ impl Folder {
         }
         if let Some(mode) = entry.get("mode").filter(|mode| *mode != "affine") {
             let message = format!("quantization of {stored}: mode {mode} is not supported; affine is");
-            return Err(Error::Unsupported { path: self.config_path(), message });
+            return Err(unsupported(&self.config_path(), message));
         }
         let number = |key: &str| entry.get(key).unwrap_or(&Value::Null);
         let (group_size, bits) = (number("group_size"), number("bits"));
@@ -234,10 +234,10 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     match pickled {
         _ if !files.is_empty() => Ok(files),
-        Some(path) => {
-            let message = "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors";
-            Err(Error::Unsupported { path, message: message.to_owned() })
-        }
+        Some(path) => Err(unsupported(
+            &path,
+            "only pickled weights are here, and reading a pickle can run code; convert the model to safetensors",
+        )),
         None => Err(refuse(folder, "no model*.safetensors file is here")),
     }
 }

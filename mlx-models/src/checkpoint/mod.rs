@@ -89,12 +89,21 @@ impl Checkpoint {
     }
 }
 
-/// An error about a file, in one line whatever the file has in it: names and values come from there.
+/// An error about a file.
 pub(crate) fn refuse(path: &Path, message: impl Into<String>) -> Error {
+    Error::Checkpoint { path: PathBuf::from(path), message: one_line(&message.into()) }
+}
+
+/// An error about a file that holds something which this crate does not know.
+pub(crate) fn unsupported(path: &Path, message: impl Into<String>) -> Error {
+    Error::Unsupported { path: PathBuf::from(path), message: one_line(&message.into()) }
+}
+
+/// A message that is one line whatever the file has in it: names and values come from there.
+fn one_line(message: &str) -> String {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     let printable = |c| if breaks(c) { char::REPLACEMENT_CHARACTER } else { c };
-    let message = message.into().chars().take(MAX_MESSAGE).map(printable).collect();
-    Error::Checkpoint { path: PathBuf::from(path), message }
+    message.chars().take(MAX_MESSAGE).map(printable).collect()
 }
 
 fn missing(path: &Path, tensor: &str) -> Error {

@@ -4,7 +4,8 @@ mod gemma3_text;
 
 use mlx_core::{Array, DType};
 
-use crate::{Checkpoint, Error, KvCache, Result};
+use crate::checkpoint::unsupported;
+use crate::{Checkpoint, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
 ///
@@ -68,6 +69,9 @@ struct Architecture {
 const ARCHITECTURES: &[Architecture] =
     &[Architecture { model_types: &["gemma3_text", "gemma3"], gguf: "gemma3", load: gemma3_text::load }];
 
+/// Characters of an unknown architecture's name that an error shows, so that what is known still fits.
+const LONGEST_NAME: usize = 100;
+
 fn find(checkpoint: &Checkpoint) -> Result<&'static Architecture> {
     let name = checkpoint.model_type()?;
     let matches = |a: &&Architecture| match checkpoint {
@@ -87,8 +91,8 @@ fn find(checkpoint: &Checkpoint) -> Result<&'static Architecture> {
                 ARCHITECTURES.iter().map(|a| a.gguf).collect(),
             ),
         };
-        let message = format!("{field} {name:?} is not supported; supported are {}", known.join(", "));
-        Error::Unsupported { path, message }
+        let name: String = name.chars().take(LONGEST_NAME).collect();
+        unsupported(&path, format!("{field} {name:?} is not supported; supported are {}", known.join(", ")))
     })
 }
 

@@ -11,6 +11,7 @@ use crate::damage::Draft;
 fn fields() -> Vec<(&'static str, Value, Vec<&'static str>)> {
     let mut cases = vec![
         ("/model_type", json!("gpt5"), vec!["model_type", "gpt5", "gemma3_text"]),
+        ("/model_type", json!("é".repeat(1 << 20)), vec!["model_type", "éé", "gemma3_text"]),
         ("/model_type", json!(""), vec!["\"\""]),
         ("/model_type", json!(7), vec!["config.json", "model_type"]),
         ("/model_type", json!("../../etc\n"), vec!["etc"]),

@@ -25,6 +25,11 @@ const CASES: &[Case] = &[
     ("huge bits", |d| set(d, json!({"group_size": 64, "bits": u64::MAX})), &["config.json", "bits 1844"]),
     ("mxfp4", |d| set(d, json!({"group_size": 32, "bits": 4, "mode": "mxfp4"})), &["config.json", "mxfp4"]),
     (
+        "a mode of a megabyte",
+        |d| set(d, json!({"group_size": 64, "bits": 4, "mode": "m".repeat(1 << 20)})),
+        &["config.json", "mode", "mmm"],
+    ),
+    (
         "a mode of no text",
         |d| set(d, json!({"group_size": 64, "bits": 4, "mode": 1})),
         &["config.json", "mode 1"],
