@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::ffi::{self, ArrayHandle};
-use crate::{DType, Element, Error, Result};
+use crate::{DType, Element, Error, Result, memory};
 
 /// An n-dimensional array of one element type, computed when it is needed.
 ///
@@ -37,17 +37,9 @@ impl Array {
     /// Makes an array of `shape` from the bytes of its elements, row-major and in the machine's byte order.
     ///
     /// # Errors
-    /// When the number of bytes is not what `shape` and `dtype` need, or an axis is negative.
+    /// When the number of bytes is not what `shape` and `dtype` need, an axis is negative, or a boolean is neither 0 nor 1.
     pub fn from_bytes(bytes: &[u8], shape: &[i32], dtype: DType) -> Result<Self> {
-        match byte_count(shape, dtype) {
-            Some(needed) if needed == bytes.len() => {
-                Ok(Self::from_handle(ArrayHandle::from_bytes(bytes, shape, dtype)?))
-            }
-            _ => Err(Error::Shape {
-                op: "from_bytes",
-                message: format!("{} bytes do not make an array of {dtype}{shape:?}", bytes.len()),
-            }),
-        }
+        Ok(Self::from_handle(ArrayHandle::from_bytes(bytes, shape, dtype)?))
     }
 
     /// Makes an array without axes that holds one element.
@@ -61,7 +53,7 @@ impl Array {
     /// Makes an array of zeros.
     ///
     /// # Errors
-    /// When an axis is negative or the size overflows.
+    /// When an axis is negative or the size is above the memory limit.
     #[doc(alias = "mlx_zeros")]
     pub fn zeros(shape: &[i32], dtype: DType) -> Result<Self> {
         check_shape("zeros", shape, dtype)?;
@@ -71,7 +63,7 @@ impl Array {
     /// Makes an array whose elements are all `value`.
     ///
     /// # Errors
-    /// When an axis is negative or the size overflows.
+    /// When an axis is negative or the size is above the memory limit.
     #[doc(alias = "mlx_full")]
     pub fn full<T: Element>(shape: &[i32], value: T) -> Result<Self> {
         check_shape("full", shape, T::DTYPE)?;
@@ -81,9 +73,15 @@ impl Array {
     /// Makes the numbers from `start` to below `stop` in steps of `step`, `[ceil((stop - start) / step)]`.
     ///
     /// # Errors
-    /// When a bound is not finite or the count overflows.
+    /// When a bound or the step is not finite, the step is 0, an integer dtype gets fractions, or the count overflows.
     #[doc(alias = "mlx_arange")]
     pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Self> {
+        let whole = |value: f64| dtype.is_float() || value.fract() == 0.0;
+        let finite = start.is_finite() && stop.is_finite() && step.is_finite();
+        if !finite || step == 0.0 || !whole(start) || !whole(step) {
+            let message = format!("from {start} to {stop} in steps of {step} are not numbers of {dtype}");
+            return Err(Error::Shape { op: "arange", message });
+        }
         ffi::ops::arange(start, stop, step, dtype)
     }
 
@@ -105,12 +103,17 @@ impl Array {
     /// When there is no such axis.
     #[doc(alias = "mlx_array_dim")]
     pub fn dim(&self, axis: i32) -> Result<i32> {
+        self.axis_length("dim", axis)
+    }
+
+    /// [`dim`](Self::dim) on behalf of another operation.
+    pub(crate) fn axis_length(&self, op: &'static str, axis: i32) -> Result<i32> {
         let shape = self.shape();
         let index = if axis < 0 { shape.len() as i64 + i64::from(axis) } else { i64::from(axis) };
-        usize::try_from(index).ok().and_then(|index| shape.get(index).copied()).ok_or_else(|| Error::Shape {
-            op: "dim",
-            message: format!("{} has no axis {axis}", self.describe()),
-        })
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| shape.get(index).copied())
+            .ok_or_else(|| Error::Shape { op, message: format!("{} has no axis {axis}", self.describe()) })
     }
 
     /// Number of elements.
@@ -145,8 +148,12 @@ impl Array {
     /// # Errors
     /// When `T` is not the array's element type, or computing fails.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.elements("to_vec")
+    }
+
+    fn elements<T: Element>(&self, op: &'static str) -> Result<Vec<T>> {
         if T::DTYPE != self.dtype() {
-            return Err(Error::DTypeMismatch { op: "to_vec", expected: T::DTYPE, found: self.dtype() });
+            return Err(Error::DTypeMismatch { op, expected: T::DTYPE, found: self.dtype() });
         }
         self.with_bytes(|bytes| bytes.chunks_exact(T::DTYPE.size()).map(T::from_bytes).collect())
     }
@@ -157,13 +164,14 @@ impl Array {
     /// When the array holds another number of elements than one, `T` is not its element type, or computing fails.
     #[doc(alias = "mlx_array_item_float32")]
     pub fn item<T: Element>(&self) -> Result<T> {
-        match self.to_vec::<T>()?[..] {
-            [item] => Ok(item),
-            _ => Err(Error::Shape {
-                op: "item",
-                message: format!("{} does not hold exactly one element", self.describe()),
-            }),
+        let refuse = || Error::Shape {
+            op: "item",
+            message: format!("{} does not hold exactly one element", self.describe()),
+        };
+        if self.size() != 1 {
+            return Err(refuse());
         }
+        self.elements("item")?.first().copied().ok_or_else(refuse)
     }
 
     /// Copies the bytes of the elements out, in row-major order and the machine's byte order.
@@ -180,6 +188,8 @@ impl Array {
         if let Some(bytes) = self.handle.contiguous_bytes() {
             return Ok(read(bytes));
         }
+        // A view may stand for more elements than there is memory for.
+        check_shape("read", self.shape(), self.dtype())?;
         let contiguous = ffi::ops::contiguous(self)?;
         contiguous.eval()?;
         contiguous.handle.contiguous_bytes().map(read).ok_or_else(|| Error::Op {
@@ -192,6 +202,10 @@ impl Array {
     /// Dtype and shape, as error messages show operands.
     pub(crate) fn describe(&self) -> String {
         format!("{}{:?}", self.dtype(), self.shape())
+    }
+
+    pub(crate) fn mark_failed(&self) {
+        self.handle.mark_failed();
     }
 
     pub(crate) fn from_handle(handle: ArrayHandle) -> Self {
@@ -248,15 +262,16 @@ fn show(dtype: DType, bytes: &[u8]) -> String {
     }
 }
 
-/// Bytes that an array needs, unless an axis is negative or the number overflows.
-fn byte_count(shape: &[i32], dtype: DType) -> Option<usize> {
-    shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(usize::try_from(*axis).ok()?))
-}
-
+/// Refuses shapes that are none, and sizes beyond MLX's memory limit: on the CPU it does not notice that an allocation
+/// failed.
 fn check_shape(op: &'static str, shape: &[i32], dtype: DType) -> Result<()> {
-    // MLX itself counts elements in signed 64-bit numbers.
-    match byte_count(shape, dtype) {
-        Some(bytes) if bytes <= i64::MAX as usize => Ok(()),
-        _ => Err(Error::Shape { op, message: format!("{shape:?} is not a shape of {dtype}") }),
+    let limit = memory::memory_limit()?;
+    match ffi::byte_count(shape, dtype) {
+        Some(bytes) if bytes <= limit => Ok(()),
+        Some(bytes) => Err(Error::Shape {
+            op,
+            message: format!("{dtype}{shape:?} takes {bytes} bytes, and the memory limit is {limit}"),
+        }),
+        None => Err(Error::Shape { op, message: format!("{shape:?} is not a shape of {dtype}") }),
     }
 }

@@ -45,7 +45,7 @@ impl Element for bool {
 }
 
 impl sealed::Bytes for bool {
-    // A view may have put any byte where MLX keeps a boolean; Rust allows only 0 and 1 in its own.
+    // Rust allows only 0 and 1 in its own booleans; what MLX computes is not taken on trust.
     fn from_bytes(bytes: &[u8]) -> Self {
         bytes.first().is_some_and(|byte| *byte != 0)
     }

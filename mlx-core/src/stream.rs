@@ -73,7 +73,7 @@ pub(crate) fn with_device<R>(device: Device, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Drops the handles of this thread, so that the next operation asks MLX again.
+/// Drops this thread's handles to streams that are about to end.
 pub(crate) fn forget() {
     // A thread that is ending drops its handles by itself.
     let _ = STREAMS.try_with(|streams| {

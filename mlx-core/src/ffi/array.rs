@@ -1,12 +1,13 @@
 //! The owner of one `mlx_array` handle, and the reading of its memory.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlx_sys::{mlx_array, mlx_dtype_ as CDType};
 
 use super::door;
-use crate::{Array, DType, Result};
+use crate::{Array, DType, Error, Result};
 
 /// Handles that are alive in the process. A leak shows here before it shows in memory.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -19,6 +20,8 @@ pub(crate) fn live() -> usize {
 /// Owns one reference to an MLX array. The raw pointer inside makes it neither `Send` nor `Sync`.
 pub(crate) struct ArrayHandle {
     raw: mlx_array,
+    /// Evaluating it failed. MLX tells that once and then counts the array as computed, though nobody filled its memory.
+    failed: Cell<bool>,
 }
 
 impl ArrayHandle {
@@ -29,7 +32,7 @@ impl ArrayHandle {
 
     fn own(raw: mlx_array) -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
-        ArrayHandle { raw }
+        ArrayHandle { raw, failed: Cell::new(false) }
     }
 
     pub(crate) fn as_raw(&self) -> mlx_array {
@@ -42,10 +45,19 @@ impl ArrayHandle {
 
     /// A new array with a copy of `bytes`, which hold `shape`'s elements of `dtype` in row-major order.
     ///
-    /// The caller has checked that the byte count is the product of the shape times the element size.
+    /// # Errors
+    /// When the byte count is not the product of the shape times the element size, or a boolean is neither 0 nor 1.
     pub(crate) fn from_bytes(bytes: &[u8], shape: &[i32], dtype: DType) -> Result<Self> {
-        // SAFETY: mlx-c copies as many bytes as `shape` and `dtype` say, which the caller has checked `bytes` to
-        // hold, before it returns; alignment does not matter to the copy.
+        let refuse = |message| Err(Error::Shape { op: "from_bytes", message });
+        if byte_count(shape, dtype) != Some(bytes.len()) {
+            return refuse(format!("{} bytes do not make an array of {dtype}{shape:?}", bytes.len()));
+        }
+        // MLX computes with the byte itself: a 2 would be true, but not equal to true.
+        if dtype == DType::Bool && bytes.iter().any(|byte| *byte > 1) {
+            return refuse("a boolean is neither 0 nor 1".to_owned());
+        }
+        // SAFETY: mlx-c copies as many bytes as `shape` and `dtype` say, which `bytes` holds as checked above, before it
+        // returns; alignment does not matter to the copy.
         let raw = unsafe {
             mlx_sys::mlx_array_new_data(
                 bytes.as_ptr().cast::<c_void>(),
@@ -64,6 +76,7 @@ impl ArrayHandle {
         // only when no memory is left for the reference, in which case the copy stays empty and every use of it is an
         // error by mlx-c's own check.
         unsafe { mlx_sys::mlx_array_set(&mut copy.raw, self.raw) };
+        copy.failed.set(self.failed.get());
         copy
     }
 
@@ -95,16 +108,47 @@ impl ArrayHandle {
     }
 
     pub(crate) fn eval(&self, operand: &Array) -> Result<()> {
+        if self.failed.get() {
+            return Err(Error::Op {
+                op: "eval",
+                operands: operand.describe(),
+                message: "computing this array has failed before".to_owned(),
+            });
+        }
         // SAFETY: the handle is live. Evaluation reports failures by its status.
-        door::check("eval", &[operand], unsafe { mlx_sys::mlx_array_eval(self.raw) })
+        let outcome = door::check("eval", &[operand], unsafe { mlx_sys::mlx_array_eval(self.raw) });
+        self.failed.set(outcome.is_err());
+        outcome
+    }
+
+    /// Remembers that an evaluation which included this array failed.
+    pub(crate) fn mark_failed(&self) {
+        self.failed.set(true);
+    }
+
+    /// Whether the elements lie in row-major order without gaps, by the strides themselves: MLX's own flag is wrong for
+    /// some chains of views.
+    fn is_row_major(&self) -> bool {
+        let shape = self.shape();
+        if shape.is_empty() || self.size() == 0 {
+            return true;
+        }
+        // SAFETY: the array has axes, so the pointer leads to as many strides as it has axes; they live as long as the
+        // array, which `self` keeps for the borrow.
+        let strides =
+            unsafe { std::slice::from_raw_parts(mlx_sys::mlx_array_strides(self.raw), shape.len()) };
+        let mut expected = 1;
+        shape.iter().zip(strides).rev().all(|(length, stride)| {
+            // The stride of an axis of length one is never taken.
+            let fits = *length == 1 || *stride == expected;
+            expected *= *length as usize;
+            fits
+        })
     }
 
     /// The bytes of an evaluated array whose elements lie in row-major order without gaps.
     pub(crate) fn contiguous_bytes(&self) -> Option<&[u8]> {
-        let mut contiguous = false;
-        // SAFETY: the handle is live and `contiguous` outlives the call.
-        let status = unsafe { mlx_sys::_mlx_array_is_row_contiguous(&mut contiguous, self.raw) };
-        if status != 0 || !contiguous || !self.is_available() {
+        if self.failed.get() || !self.is_available() || !self.is_row_major() {
             return None;
         }
         let len = self.size() * self.dtype().size();
@@ -119,6 +163,13 @@ impl ArrayHandle {
             if data.is_null() { None } else { Some(std::slice::from_raw_parts(data, len)) }
         }
     }
+}
+
+/// Bytes that an array needs, unless an axis is negative or the number is more than memory can be addressed with.
+pub(crate) fn byte_count(shape: &[i32], dtype: DType) -> Option<usize> {
+    let bytes =
+        shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(usize::try_from(*axis).ok()?))?;
+    isize::try_from(bytes).is_ok().then_some(bytes)
 }
 
 impl Drop for ArrayHandle {

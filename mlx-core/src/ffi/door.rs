@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int};
 use mlx_sys::{mlx_array, mlx_stream};
 
 use super::ArrayHandle;
+use super::array::byte_count;
 use crate::{Array, Error, Result, stream};
 
 pub(crate) type UnaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_stream) -> c_int;
@@ -89,6 +90,16 @@ pub(crate) fn call(
     let mut out = ArrayHandle::empty();
     let status = stream::with_current(|stream| f(out.as_raw_mut(), stream.as_raw()))?;
     check(op, operands, status)?;
+    accept(op, out)
+}
+
+/// Refuses an array whose size does not fit: MLX multiplies lengths without a look at overflow, and would compute in a
+/// buffer that is too small.
+pub(crate) fn accept(op: &'static str, out: ArrayHandle) -> Result<Array> {
+    if byte_count(out.shape(), out.dtype()).is_none() {
+        let message = format!("the result would be {}{:?}, which no memory holds", out.dtype(), out.shape());
+        return Err(Error::Shape { op, message });
+    }
     Ok(Array::from_handle(out))
 }
 
@@ -100,8 +111,9 @@ pub(crate) fn check(op: &'static str, operands: &[&Array], status: c_int) -> Res
 /// The error for a call that just failed on this thread.
 #[cold]
 pub(crate) fn failure(op: &'static str, operands: &[&Array]) -> Error {
-    let operands: Vec<String> = operands.iter().map(|a| a.describe()).collect();
+    // First of all: describing the operands calls into MLX, which may replace the message.
     let message = take_message().unwrap_or_else(|| "MLX gave no reason".to_owned());
+    let operands: Vec<String> = operands.iter().map(|a| a.describe()).collect();
     // MLX opens many messages with the operation's name, which this error says already.
     let message = message.strip_prefix(&format!("[{op}] ")).map(str::to_owned).unwrap_or(message);
     Error::Op { op, operands: operands.join(", "), message }

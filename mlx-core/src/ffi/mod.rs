@@ -1,8 +1,8 @@
 //! The border with C: every call into mlx-c happens in this folder, and all of the crate's `unsafe` is here.
 //!
-//! mlx-c reports in three ways, and each has one converter in [`door`]: a status (`check`), a handle that is empty on
-//! failure (`check_handle`), and a plain value that cannot fail. The message of a failure is taken on the same thread
-//! right after the call, so it cannot be mistaken for another's.
+//! mlx-c reports in three ways: by a status, which [`door`] turns into a result; by a handle that is empty on failure; and
+//! by a plain value that cannot fail. The message of a failure is taken on the same thread right after the call, so it
+//! cannot be mistaken for another's.
 //!
 //! Output handles are made empty and owned *before* the call that fills them, so that `Drop` is the failure path.
 
@@ -16,8 +16,9 @@ mod stream;
 mod string;
 mod vector;
 
-pub(crate) use array::ArrayHandle;
-/// The C names, for the tables of operations. They cannot be called outside this folder: calling them is unsafe.
+pub(crate) use array::{ArrayHandle, byte_count};
+/// The C names, for the tables of operations. To name a function in a table is to say that MLX checks its operands;
+/// those that need a check of ours (positions, packed weights) have a function in [`ops`] instead.
 pub(crate) use mlx_sys as c;
 pub(crate) use stream::{
     StreamHandle, clear as clear_streams, is_available as device_is_available, is_metal,

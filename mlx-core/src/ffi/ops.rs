@@ -6,7 +6,7 @@ use mlx_sys::{mlx_array, mlx_optional_dtype, mlx_optional_float, mlx_optional_in
 
 use super::array::to_c;
 use super::{ArrayVector, door};
-use crate::{Array, DType, Result, stream};
+use crate::{Array, DType, Error, Result, stream};
 
 const NO_ARRAY: mlx_array = mlx_array { ctx: std::ptr::null_mut() };
 
@@ -82,19 +82,7 @@ pub(crate) fn concatenate(arrays: &[&Array], axis: i32) -> Result<Array> {
     })
 }
 
-pub(crate) fn split(a: &Array, at: &[i32], axis: i32) -> Result<Vec<Array>> {
-    let mut parts = ArrayVector::empty();
-    let status = stream::with_current(|s| {
-        // SAFETY: the handles are live for the call, and mlx-c copies the `at.len()` numbers.
-        unsafe {
-            mlx_sys::mlx_split_sections(parts.as_raw_mut(), a.raw(), at.as_ptr(), at.len(), axis, s.as_raw())
-        }
-    })?;
-    door::check("split", &[a], status)?;
-    Ok(parts.arrays())
-}
-
-/// The caller has checked that the three lists are as long as the array has axes.
+/// MLX checks the lengths of the lists, and clips ranges that lie outside.
 pub(crate) fn slice(a: &Array, start: &[i32], stop: &[i32], step: &[i32]) -> Result<Array> {
     door::call("slice", &[a], |out, s| {
         // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
@@ -114,7 +102,7 @@ pub(crate) fn slice(a: &Array, start: &[i32], stop: &[i32], step: &[i32]) -> Res
     })
 }
 
-/// The caller has checked that the lists are as long as the array has axes.
+/// MLX checks the lengths of the lists and the shape of `update`, which it broadcasts.
 pub(crate) fn slice_update(a: &Array, update: &Array, start: &[i32], stop: &[i32]) -> Result<Array> {
     let step = vec![1; start.len()];
     door::call("slice_update", &[a, update], |out, s| {
@@ -136,9 +124,26 @@ pub(crate) fn slice_update(a: &Array, update: &Array, start: &[i32], stop: &[i32
     })
 }
 
+/// MLX reads outside the array for positions outside the axis, so they are looked at first, which computes them.
 pub(crate) fn take_axis(a: &Array, indices: &Array, axis: i32) -> Result<Array> {
+    let length = i64::from(a.axis_length("take", axis)?);
+    let positions: Vec<i64> = match indices.dtype() {
+        DType::U32 => indices.to_vec::<u32>()?.into_iter().map(i64::from).collect(),
+        DType::I32 => indices.to_vec::<i32>()?.into_iter().map(i64::from).collect(),
+        DType::U8 | DType::U16 | DType::I8 | DType::I16 | DType::I64 => {
+            as_type(indices, DType::I64)?.to_vec()?
+        }
+        other => {
+            let message = format!("positions must be integers of at most 63 bits, not {other}");
+            return Err(Error::Shape { op: "take", message });
+        }
+    };
+    if let Some(outside) = positions.iter().find(|position| **position < -length || **position >= length) {
+        let message = format!("position {outside} lies outside axis {axis} of {}", a.describe());
+        return Err(Error::Shape { op: "take", message });
+    }
     door::call("take", &[a, indices], |out, s| {
-        // SAFETY: the handles are live for the call.
+        // SAFETY: the handles are live for the call, and every position lies inside the axis.
         unsafe { mlx_sys::mlx_take_axis(out, a.raw(), indices.raw(), axis, s) }
     })
 }
@@ -208,7 +213,7 @@ pub(crate) fn quantize(a: &Array, layout: Affine) -> Result<Vec<Array>> {
         }
     })?;
     door::check("quantize", &[a], status)?;
-    Ok(parts.arrays())
+    parts.arrays("quantize")
 }
 
 pub(crate) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
@@ -266,7 +271,11 @@ pub(crate) fn attention(
 pub(crate) fn eval(arrays: &[&Array]) -> Result<()> {
     let vector = ArrayVector::new(arrays);
     // SAFETY: the vector is live. Evaluation reports failures by its status.
-    door::check("eval", arrays, unsafe { mlx_sys::mlx_eval(vector.as_raw()) })
+    let outcome = door::check("eval", arrays, unsafe { mlx_sys::mlx_eval(vector.as_raw()) });
+    if outcome.is_err() {
+        arrays.iter().for_each(|array| array.mark_failed());
+    }
+    outcome
 }
 
 pub(crate) fn async_eval(arrays: &[&Array]) -> Result<()> {

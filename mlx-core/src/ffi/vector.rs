@@ -2,8 +2,8 @@
 
 use mlx_sys::{mlx_array, mlx_vector_array};
 
-use super::ArrayHandle;
-use crate::Array;
+use super::{ArrayHandle, door};
+use crate::{Array, Result};
 
 /// Owns a C++ vector of array references.
 pub(crate) struct ArrayVector {
@@ -32,17 +32,18 @@ impl ArrayVector {
     }
 
     /// The arrays, each by a reference of its own.
-    pub(crate) fn arrays(&self) -> Vec<Array> {
+    pub(crate) fn arrays(&self, op: &'static str) -> Result<Vec<Array>> {
         if self.raw.ctx.is_null() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         // SAFETY: the handle is live and holds a vector.
         let len = unsafe { mlx_sys::mlx_vector_array_size(self.raw) };
         let get = |index| {
             let mut out = ArrayHandle::empty();
             // SAFETY: `index` is below the vector's size, and both handles are live.
-            unsafe { mlx_sys::mlx_vector_array_get(out.as_raw_mut(), self.raw, index) };
-            Array::from_handle(out)
+            let status = unsafe { mlx_sys::mlx_vector_array_get(out.as_raw_mut(), self.raw, index) };
+            door::check(op, &[], status)?;
+            door::accept(op, out)
         };
         (0..len).map(get).collect()
     }

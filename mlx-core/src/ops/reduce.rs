@@ -34,7 +34,7 @@ reductions! {
     all => mlx_all_axes, "mlx_all_axes";
     /// Whether any element over `axes` is true or not zero.
     any => mlx_any_axes, "mlx_any_axes";
-    /// `ln Σ e^x` over `axes`, without overflow.
+    /// `ln Σ e^x` over `axes`, without overflow. Empty arrays have none.
     logsumexp => mlx_logsumexp_axes, "mlx_logsumexp_axes";
 }
 
@@ -42,7 +42,7 @@ impl Array {
     /// Position of the largest element along `axis`, as uint32; the first of equals.
     ///
     /// # Errors
-    /// When there is no such axis or it is empty.
+    /// When there is no such axis or the array is empty.
     #[doc(alias = "mlx_argmax_axis")]
     pub fn argmax(&self, axis: i32, keepdims: bool) -> Result<Array> {
         door::axis_flag("argmax", c::mlx_argmax_axis, self, axis, keepdims)
@@ -56,6 +56,9 @@ impl Array {
     /// When there is no such axis.
     #[doc(alias = "mlx_softmax_axes")]
     pub fn softmax(&self, axes: &[i32], precise: bool) -> Result<Array> {
+        for axis in axes {
+            self.axis_length("softmax", *axis)?;
+        }
         ffi::ops::softmax(self, axes, precise)
     }
 }

@@ -7,9 +7,13 @@ impl Array {
     /// The same elements in row-major order under another shape; one axis may be -1 and is worked out.
     ///
     /// # Errors
-    /// When the sizes differ.
+    /// When the sizes differ, or an axis is below -1.
     #[doc(alias = "mlx_reshape")]
     pub fn reshape(&self, shape: &[i32]) -> Result<Array> {
+        if shape.iter().any(|axis| *axis < -1) {
+            let message = format!("{shape:?} is not a shape; only -1 may stand for an axis to be worked out");
+            return Err(Error::Shape { op: "reshape", message });
+        }
         door::axes("reshape", c::mlx_reshape, self, shape)
     }
 
@@ -94,21 +98,35 @@ impl Array {
     #[doc(alias = "mlx_slice_update")]
     pub fn slice_update_axis(&self, update: &Array, axis: i32, start: i32, stop: i32) -> Result<Array> {
         let (from, to) = self.bounds("slice_update_axis", axis, start, stop)?;
+        let place: Vec<i32> = from.iter().zip(&to).map(|(from, to)| to - from).collect();
+        // MLX would repeat or convert the update to make it fit.
+        if update.shape() != place || update.dtype() != self.dtype() {
+            let message =
+                format!("{} does not fit the place of {}{place:?}", update.describe(), self.dtype());
+            return Err(Error::Shape { op: "slice_update_axis", message });
+        }
         ffi::ops::slice_update(self, update, &from, &to)
     }
 
     /// Pieces of the array, cut along `axis` before each position of `at`.
     ///
+    /// The pieces are slices: MLX's own split marks some of them as laid out in a way that they are not.
+    ///
     /// # Errors
-    /// When there is no such axis or a position lies outside it.
-    #[doc(alias = "mlx_split_sections")]
+    /// When there is no such axis, or the positions do not ascend from 0 to its length.
     pub fn split(&self, at: &[i32], axis: i32) -> Result<Vec<Array>> {
-        ffi::ops::split(self, at, axis)
+        let length = self.axis_length("split", axis)?;
+        let edges: Vec<i32> = [0].into_iter().chain(at.iter().copied()).chain([length]).collect();
+        if !edges.is_sorted() {
+            let message = format!("positions {at:?} do not ascend inside axis {axis} of {}", self.describe());
+            return Err(Error::Shape { op: "split", message });
+        }
+        edges.windows(2).map(|edge| self.slice_axis(axis, edge[0], edge[1])).collect()
     }
 
     /// Starts and stops over all axes for a range along one. MLX clips ranges silently; here they must fit.
     fn bounds(&self, op: &'static str, axis: i32, start: i32, stop: i32) -> Result<(Vec<i32>, Vec<i32>)> {
-        let length = self.dim(axis)?;
+        let length = self.axis_length(op, axis)?;
         if start < 0 || stop < start || stop > length {
             let message = format!("{start}..{stop} does not lie inside axis {axis} of {}", self.describe());
             return Err(Error::Shape { op, message });
@@ -128,5 +146,8 @@ impl Array {
 /// When the list is empty, there is no such axis, or the other axes differ.
 #[doc(alias = "mlx_concatenate_axis")]
 pub fn concatenate(arrays: &[&Array], axis: i32) -> Result<Array> {
+    if let Some(first) = arrays.first() {
+        first.axis_length("concatenate", axis)?;
+    }
     ffi::ops::concatenate(arrays, axis)
 }
