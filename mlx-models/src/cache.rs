@@ -60,25 +60,39 @@ impl KvCache {
     /// Appends the keys and values of `L` tokens; gives those that the tokens may see, these included, `[B, Hkv, S, Dh]`.
     ///
     /// # Errors
-    /// When the shapes differ from those of earlier calls.
+    /// When the shapes or dtypes differ from those of earlier calls. The cache is then as it was before the call.
     pub fn update_and_fetch(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
+        self.check(keys, values)?;
         let length = keys.dim(2)?;
         let kept = self.kept();
-        let buffers = match self.buffers.take() {
+        let (buffers, seen) = match &self.buffers {
             Some(buffers) if buffers.end + length <= buffers.keys.dim(2)? => {
-                buffers.append(keys, values, length)?
+                buffers.append(keys, values, length, kept)?
             }
-            Some(buffers) => buffers.grow(keys, values, kept)?,
-            None => Buffers::new(keys, values)?,
+            old => Buffers::grow(old.as_ref(), keys, values, kept, self.window)?,
         };
-        let from = buffers.end - length - kept;
-        let seen = (
-            buffers.keys.slice_axis(2, from, buffers.end)?,
-            buffers.values.slice_axis(2, from, buffers.end)?,
-        );
-        self.buffers = Some(Buffers { start: from, ..buffers });
+        // The old handles go here, so MLX may write into their memory.
+        self.buffers = Some(buffers);
         self.offset += length;
         Ok(seen)
+    }
+
+    /// Refuses what MLX would cast, or repeat along an axis, to make it fit into the buffers.
+    fn check(&self, keys: &Array, values: &Array) -> Result<()> {
+        let (k, v) = (keys.shape(), values.shape());
+        let refuse = |message: String| Err(mlx_core::Error::Shape { op: "update_and_fetch", message }.into());
+        if k.len() != 4 || v.len() != 4 || k[..3] != v[..3] {
+            return refuse(format!("keys {k:?} and values {v:?} are not [B, Hkv, L, Dh] of the same tokens"));
+        }
+        let held = self.buffers.iter().flat_map(|b| [("keys", &b.keys, keys), ("values", &b.values, values)]);
+        for (name, old, new) in held {
+            let (a, b) = (old.shape(), new.shape());
+            if (a[0], a[1], a[3], old.dtype()) != (b[0], b[1], b[3], new.dtype()) {
+                let (old, new) = (old.dtype(), new.dtype());
+                return refuse(format!("{name} {new}{b:?} do not fit a cache of {old}{a:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Which of the keys that [`update_and_fetch`](Self::update_and_fetch) will give each of `length` tokens may see.
@@ -107,31 +121,47 @@ impl Default for KvCache {
 }
 
 impl Buffers {
-    fn new(keys: &Array, values: &Array) -> Result<Self> {
-        let length = keys.dim(2)?;
-        Ok(Buffers { keys: with_room(&[keys])?, values: with_room(&[values])?, start: 0, end: length })
+    /// Writes into the spare room. Gives the last `kept` positions and the new ones too.
+    fn append(&self, keys: &Array, values: &Array, length: i32, kept: i32) -> Result<(Self, (Array, Array))> {
+        let (start, end) = (self.end - kept, self.end + length);
+        let keys = self.keys.slice_update_axis(keys, 2, self.end, end)?;
+        let values = self.values.slice_update_axis(values, 2, self.end, end)?;
+        let seen = (keys.slice_axis(2, start, end)?, values.slice_axis(2, start, end)?);
+        Ok((Buffers { keys, values, start, end }, seen))
     }
 
-    fn append(self, keys: &Array, values: &Array, length: i32) -> Result<Self> {
-        let end = self.end + length;
-        Ok(Buffers {
-            keys: self.keys.slice_update_axis(keys, 2, self.end, end)?,
-            values: self.values.slice_update_axis(values, 2, self.end, end)?,
-            start: self.start,
-            end,
-        })
+    /// Moves the last `kept` positions, and the new ones, to the front of new buffers. Gives them too.
+    fn grow(
+        old: Option<&Self>,
+        keys: &Array,
+        values: &Array,
+        kept: i32,
+        window: Option<i32>,
+    ) -> Result<(Self, (Array, Array))> {
+        let seen = kept + keys.dim(2)?;
+        // What falls out of the window is seen this once and not held.
+        let end = window.map_or(seen, |window| seen.min(window - 1));
+        let grown = |old: Option<&Array>, from: i32, new: &Array| match old {
+            Some(old) => grown(&[&old.slice_axis(2, from, from + kept)?, new], seen, end),
+            None => grown(&[new], seen, end),
+        };
+        let from = old.map_or(0, |old| old.end - kept);
+        let (keys, seen_keys) = grown(old.map(|old| &old.keys), from, keys)?;
+        let (values, seen_values) = grown(old.map(|old| &old.values), from, values)?;
+        Ok((Buffers { keys, values, start: 0, end }, (seen_keys, seen_values)))
     }
+}
 
-    /// Moves the last `kept` positions to the front of a new buffer and appends.
-    fn grow(self, keys: &Array, values: &Array, kept: i32) -> Result<Self> {
-        let old = |buffer: &Array| buffer.slice_axis(2, self.end - kept, self.end);
-        Ok(Buffers {
-            keys: with_room(&[&old(&self.keys)?, keys])?,
-            values: with_room(&[&old(&self.values)?, values])?,
-            start: 0,
-            end: kept + keys.dim(2)?,
-        })
+/// A buffer with room that begins with the last `held` of the `count` positions of `parts`; and all of `parts`.
+fn grown(parts: &[&Array], count: i32, held: i32) -> Result<(Array, Array)> {
+    if held == count {
+        let buffer = with_room(parts)?;
+        let seen = buffer.slice_axis(2, 0, count)?;
+        return Ok((buffer, seen));
     }
+    let seen = concatenate(parts, 2)?;
+    let buffer = with_room(&[&seen.slice_axis(2, count - held, count)?])?;
+    Ok((buffer, seen))
 }
 
 /// The parts one after another along the positions, with room for [`STEP`] more.
@@ -177,6 +207,8 @@ impl Mask {
 
 #[cfg(test)]
 mod tests {
+    use mlx_core::DType;
+
     use super::*;
 
     /// Keys that carry their own position.
@@ -251,11 +283,54 @@ mod tests {
     }
 
     #[test]
+    fn a_long_first_chunk_is_held_no_longer_than_the_window() {
+        let mut cache = KvCache::sliding(16);
+        let (keys, _) = cache.update_and_fetch(&rows(0, 4000), &rows(0, 4000)).unwrap();
+        assert_eq!(keys.shape(), [1, 1, 4000, 1]);
+        assert!(cache.nbytes() <= 2 * 4 * (16 + STEP as usize), "{}", cache.nbytes());
+        assert_eq!(seen(&mut cache, 1), [(3985..=4000).collect::<Vec<_>>()]);
+    }
+
+    #[test]
     fn keys_of_another_shape_are_an_error() {
+        let zeros = |shape: &[i32], dtype| Array::zeros(shape, dtype).unwrap();
+        let held = [2, 2, 3, 4];
+        // Beside longer axes, those of length one, which MLX would repeat, and dtypes that it would cast.
+        for (keys, values) in [
+            ([1, 2, 1, 4], [1, 2, 1, 4]),
+            ([2, 1, 1, 4], [2, 1, 1, 4]),
+            ([2, 2, 1, 1], [2, 2, 1, 1]),
+            ([2, 3, 1, 4], [2, 3, 1, 4]),
+            ([2, 2, 2, 4], [2, 2, 1, 4]),
+            ([2, 2, 1, 4], [2, 2, 1, 1]),
+            ([2, 2, 1, 4], [1, 2, 1, 4]),
+        ] {
+            // Both with room to write into and without.
+            for room in [true, false] {
+                let mut cache = KvCache::new();
+                let first = if room { held } else { [2, 2, STEP + 3, 4] };
+                let first = zeros(&first, DType::F32);
+                cache.update_and_fetch(&first, &first).unwrap();
+                if !room {
+                    let rest = zeros(&[2, 2, STEP, 4], DType::F32);
+                    cache.update_and_fetch(&rest, &rest).unwrap();
+                }
+                let before = (cache.offset(), cache.nbytes());
+                let outcome = cache.update_and_fetch(&zeros(&keys, DType::F32), &zeros(&values, DType::F32));
+                assert!(outcome.is_err(), "{keys:?} {values:?}");
+                assert_eq!((cache.offset(), cache.nbytes()), before);
+            }
+        }
         let mut cache = KvCache::new();
-        cache.update_and_fetch(&rows(0, 2), &rows(0, 2)).unwrap();
-        let wide = Array::zeros(&[1, 2, 1, 1], mlx_core::DType::F32).unwrap();
-        let outcome = cache.update_and_fetch(&wide, &wide).and_then(|(keys, _)| Ok(keys.eval()?));
-        assert!(outcome.is_err());
+        assert!(
+            cache.update_and_fetch(&zeros(&[2, 2, 4], DType::F32), &zeros(&[2, 2, 4], DType::F32)).is_err()
+        );
+        seen(&mut cache, 2);
+        let wide = zeros(&[1, 2, 1, 1], DType::F32);
+        let half = zeros(&[1, 1, 1, 1], DType::F16);
+        for odd in [&wide, &half] {
+            assert!(cache.update_and_fetch(odd, odd).is_err());
+        }
+        assert_eq!(seen(&mut cache, 1), [[0, 1, 2]], "the cache still works");
     }
 }

@@ -73,6 +73,12 @@ pub enum Error {
         /// What is wrong with the row.
         message: String,
     },
+    /// An earlier error left a sequence between two states; only a new one helps.
+    #[error("the sequence ended with an earlier error: {cause}")]
+    Sequence {
+        /// The earlier error's text.
+        cause: String,
+    },
     /// A packaged model could not be brought onto this machine.
     #[error("fetching {model}: {message}")]
     Fetch {

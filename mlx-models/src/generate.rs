@@ -3,7 +3,7 @@
 use mlx_core::{Array, DType, eval, memory};
 
 use crate::sampling::{Sampled, Sampler};
-use crate::{KvCache, LanguageModel, Result};
+use crate::{Error, KvCache, LanguageModel, Result};
 
 /// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
 /// chunks a caller may stop.
@@ -19,55 +19,64 @@ pub struct Sequence<'m> {
     tokens: Vec<u32>,
     /// Logits of the next token, `[V]`.
     next: Vec<f32>,
+    /// The error that ended the sequence.
+    broken_by: Option<String>,
 }
 
 impl<'m> Sequence<'m> {
     /// Starts an empty sequence.
     pub fn new(model: &'m dyn LanguageModel, sampler: Sampler) -> Self {
-        Sequence { caches: model.make_caches(), model, sampler, tokens: Vec::new(), next: Vec::new() }
+        let caches = model.make_caches();
+        Sequence { model, caches, sampler, tokens: Vec::new(), next: Vec::new(), broken_by: None }
     }
 
     /// Reads `prompt`. `go_on` is asked between chunks; gives whether the whole prompt was read.
     ///
     /// # Errors
-    /// When an id lies outside the vocabulary, or computing fails.
+    /// When an id lies outside the vocabulary, or computing fails; the sequence is then unusable.
     pub fn prefill(&mut self, prompt: &[u32], mut go_on: impl FnMut() -> bool) -> Result<bool> {
-        let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
-        while let Some(chunk) = chunks.next() {
-            if !go_on() {
-                return Ok(false);
+        self.or_break(|sequence| {
+            let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
+            while let Some(chunk) = chunks.next() {
+                if !go_on() {
+                    return Ok(false);
+                }
+                let hidden = forward(sequence.model, chunk, &mut sequence.caches)?;
+                if chunks.peek().is_some() {
+                    // Without this the graph of the whole prompt would pile up.
+                    let pending: Vec<&Array> = sequence.caches.iter().flat_map(KvCache::arrays).collect();
+                    eval(&pending)?;
+                    memory::clear_cache()?;
+                } else {
+                    sequence.read_logits(&hidden)?;
+                }
+                sequence.tokens.extend_from_slice(chunk);
             }
-            let hidden = self.forward(chunk)?;
-            if chunks.peek().is_some() {
-                // Without this the graph of the whole prompt would pile up.
-                let pending: Vec<&Array> = self.caches.iter().flat_map(KvCache::arrays).collect();
-                eval(&pending)?;
-                memory::clear_cache()?;
-            } else {
-                self.read_logits(&hidden)?;
-            }
-            self.tokens.extend_from_slice(chunk);
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
     /// Chooses the next token; the sequence does not change until it is given to [`advance`](Self::advance).
     ///
     /// # Errors
-    /// When the logits hold no choice: before any prompt was read, or when the model computed NaN.
+    /// When the logits hold no choice: before any prompt was read, or when the model computed NaN. And after an error of
+    /// another method.
     pub fn sample(&mut self) -> Result<Sampled> {
+        self.check()?;
         self.sampler.sample(&mut self.next, &self.tokens)
     }
 
     /// Appends a token and computes the logits of the one after it.
     ///
     /// # Errors
-    /// When the id lies outside the vocabulary, or computing fails.
+    /// When the id lies outside the vocabulary, or computing fails; the sequence is then unusable.
     pub fn advance(&mut self, token: u32) -> Result<()> {
-        let hidden = self.forward(&[token])?;
-        self.read_logits(&hidden)?;
-        self.tokens.push(token);
-        Ok(())
+        self.or_break(|sequence| {
+            let hidden = forward(sequence.model, &[token], &mut sequence.caches)?;
+            sequence.read_logits(&hidden)?;
+            sequence.tokens.push(token);
+            Ok(())
+        })
     }
 
     /// Logits of the next token, `[V]`; empty before a prompt was read. Sampling may have changed them by penalties.
@@ -75,18 +84,41 @@ impl<'m> Sequence<'m> {
         &self.next
     }
 
-    fn forward(&mut self, tokens: &[u32]) -> Result<Array> {
-        let tokens = Array::from_slice(tokens, &[1, tokens.len() as i32])?;
-        self.model.forward(&tokens, &mut self.caches)
+    /// Runs a step that changes the caches. One that fails may leave the layers at different positions, so it is the last.
+    fn or_break<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.check()?;
+        let outcome = step(self);
+        if let Err(error) = &outcome {
+            self.broken_by = Some(error.to_string());
+        }
+        outcome
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.broken_by {
+            Some(cause) => Err(Error::Sequence { cause: cause.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The head is the largest matrix of a small model, so only the last position goes through it.
     fn read_logits(&mut self, hidden: &Array) -> Result<()> {
         let length = hidden.dim(1)?;
         let last = hidden.slice_axis(1, length - 1, length)?; // [1, L, D] -> [1, 1, D]
-        self.next = self.model.logits(&last)?.as_type(DType::F32)?.to_vec()?;
+        self.next = logits(self.model, &last)?;
         Ok(())
     }
+}
+
+/// Hidden states of one chunk of one sequence, `[1, l, D]`.
+fn forward(model: &dyn LanguageModel, chunk: &[u32], caches: &mut [KvCache]) -> Result<Array> {
+    let ids = Array::from_slice(chunk, &[1, chunk.len() as i32])?;
+    model.forward(&ids, caches)
+}
+
+/// Logits of hidden states `[1, l, D]`, flat.
+fn logits(model: &dyn LanguageModel, hidden: &Array) -> Result<Vec<f32>> {
+    Ok(model.logits(hidden)?.as_type(DType::F32)?.to_vec()?)
 }
 
 /// Logits of every position of `tokens`, a chunk at a time: `each` gets the rows `[l, V]` of a chunk, flat.
@@ -100,9 +132,9 @@ pub fn for_each_logits(
 ) -> Result<()> {
     let mut caches = model.make_caches();
     for chunk in tokens.chunks(PREFILL_CHUNK) {
-        let ids = Array::from_slice(chunk, &[1, chunk.len() as i32])?;
-        let hidden = model.forward(&ids, &mut caches)?;
-        each(model.logits(&hidden)?.as_type(DType::F32)?.to_vec()?)?;
+        let hidden = forward(model, chunk, &mut caches)?;
+        each(logits(model, &hidden)?)?;
+        memory::clear_cache()?;
     }
     Ok(())
 }

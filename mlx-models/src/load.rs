@@ -19,7 +19,7 @@ use crate::{
 /// When there is neither, or fetching fails.
 pub fn locate(model: &str, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     let path = Path::new(model);
-    if path.exists() {
+    if path.try_exists().map_err(|source| Error::Io { path: path.to_owned(), source })? {
         return Ok(path.to_owned());
     }
     match packaged::find(model) {
@@ -50,8 +50,10 @@ pub struct LoadedModel {
 /// When a file is broken or missing, or the architecture is not supported.
 pub fn load(path: &Path, dtype: Option<DType>) -> Result<LoadedModel> {
     let checkpoint = Checkpoint::open(path)?;
-    let model = models::load(&checkpoint, dtype)?;
+    // What takes long comes last: an error in a small file should not wait for the weights.
+    models::model_type(&checkpoint)?;
     let text = TextTools::of(&checkpoint)?;
+    let model = models::load(&checkpoint, dtype)?;
     Ok(LoadedModel { model, text, quantization: checkpoint.quantization() })
 }
 
@@ -75,7 +77,8 @@ impl TextTools {
         let (tokenizer, chat_template, mut eos_ids) = match checkpoint {
             Checkpoint::Folder(folder) => {
                 let file = folder.path().join("tokenizer.json");
-                let tokenizer = if file.exists() { Some(Tokenizer::from_file(&file)?) } else { None };
+                let exists = file.try_exists().map_err(|source| Error::Io { path: file.clone(), source })?;
+                let tokenizer = if exists { Some(Tokenizer::from_file(&file)?) } else { None };
                 let mut ids = eos_ids(folder.config());
                 ids.extend(folder.json("generation_config.json")?.iter().flat_map(eos_ids));
                 (tokenizer, ChatTemplate::from_folder(folder.path())?, ids)
@@ -162,35 +165,4 @@ fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
         add_space_prefix: flag("add_space_prefix")?,
         chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
     })
-}
-
-impl Checkpoint {
-    /// Bytes that the tensors take in the files.
-    pub fn stored_bytes(&self) -> u64 {
-        match self {
-            Checkpoint::Folder(folder) => folder.stored_bytes(),
-            Checkpoint::Gguf(file) => file.tensors().map(|tensor| tensor.nbytes()).sum(),
-        }
-    }
-
-    /// How the weights are stored, for people to read; `None` for plain floats.
-    pub fn quantization(&self) -> Option<String> {
-        match self {
-            Checkpoint::Folder(folder) => {
-                let all = folder
-                    .config()
-                    .get("quantization")
-                    .or_else(|| folder.config().get("quantization_config"))?;
-                let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
-                Some(format!("{bits} bits, groups of {group}"))
-            }
-            Checkpoint::Gguf(file) => {
-                let mut names: Vec<&str> = file.tensors().map(|tensor| tensor.ty.name()).collect();
-                names.sort_unstable();
-                names.dedup();
-                names.retain(|name| !matches!(*name, "F32" | "F16" | "BF16"));
-                if names.is_empty() { None } else { Some(names.join(", ")) }
-            }
-        }
-    }
 }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use mlx_core::io::SafetensorsFile;
 use mlx_core::{Array, DType, eval};
-use mlx_models::{Checkpoint, KvCache, LanguageModel, models};
+use mlx_models::sampling::{Sampler, SamplingConfig};
+use mlx_models::{Checkpoint, KvCache, LanguageModel, Sequence, models};
 
 /// Float32 sums in another order than torch's. The mildest mistake that was tried moves a logit by 3e-3.
 const F32_TIGHT: f32 = 2e-4;
@@ -139,6 +140,46 @@ fn caches_of_another_model_are_an_error() {
     let tokens = Array::from_slice(&[2], &[1, 1]).unwrap();
     assert!(classic.forward(&tokens, &mut new.make_caches()).is_err());
     assert!(classic.forward(&tokens, &mut []).is_err());
+}
+
+#[test]
+fn caches_at_different_positions_are_an_error() {
+    let model = model("gemma3-classic");
+    let mut caches = model.make_caches();
+    run(&*model, &[2, 3], &mut caches);
+    caches[1] = model.make_caches().swap_remove(1);
+    let tokens = Array::from_slice(&[2], &[1, 1]).unwrap();
+    let message = model.forward(&tokens, &mut caches).unwrap_err().to_string();
+    assert!(message.contains("positions 2 and 0"), "{message}");
+}
+
+#[test]
+fn a_sequence_ends_with_its_first_error() {
+    let model = model("gemma3-classic");
+    let mut sequence = Sequence::new(&*model, Sampler::new(SamplingConfig::default(), 0).unwrap());
+    sequence.prefill(&[2, 3], || true).unwrap();
+    sequence.sample().unwrap();
+    let first = sequence.advance(96).unwrap_err().to_string();
+    let later = [
+        sequence.advance(2).unwrap_err(),
+        sequence.sample().map(|_| ()).unwrap_err(),
+        sequence.prefill(&[2], || true).unwrap_err(),
+    ];
+    for error in later.map(|error| error.to_string()) {
+        assert!(error.contains("earlier error") && error.contains(&first), "{error}");
+    }
+}
+
+#[test]
+fn models_compute_in_floats_of_16_or_32_bits() {
+    let checkpoint = Checkpoint::open(&folder("gemma3-classic")).unwrap();
+    for dtype in [DType::I32, DType::U8, DType::Bool, DType::F64] {
+        let Err(error) = models::load(&checkpoint, Some(dtype)) else { panic!("{dtype}: loaded") };
+        assert!(error.to_string().contains(dtype.name()), "{error}");
+    }
+    for dtype in [DType::F16, DType::BF16, DType::F32] {
+        models::load(&checkpoint, Some(dtype)).unwrap();
+    }
 }
 
 #[test]

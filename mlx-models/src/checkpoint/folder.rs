@@ -20,6 +20,8 @@ const MAX_CONFIG: u64 = 8 << 20;
 /// The largest models list some hundred thousand tensors.
 const MAX_INDEX: u64 = 64 << 20;
 const CONFIG: &str = "config.json";
+/// How the text begins that stands in for a file which git-lfs has not fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// A checkpoint folder whose configuration and tensor headers have been read.
@@ -43,8 +45,7 @@ struct Index {
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let config = read_json(&path.join(CONFIG), MAX_CONFIG)?;
-        let files =
-            shards(path)?.iter().map(|file| Ok(SafetensorsFile::open(file)?)).collect::<Result<Vec<_>>>()?;
+        let files = shards(path)?.iter().map(|file| open_shard(file)).collect::<Result<Vec<_>>>()?;
         let mut tensors = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
             for name in file.names() {
@@ -76,7 +77,7 @@ impl Folder {
     /// When it cannot be read or parsed.
     pub fn json(&self, name: &str) -> Result<Option<Value>> {
         let path = self.path.join(name);
-        if path.exists() { read_json(&path, MAX_CONFIG).map(Some) } else { Ok(None) }
+        if exists(&path)? { read_json(&path, MAX_CONFIG).map(Some) } else { Ok(None) }
     }
 
     pub(super) fn model_type(&self) -> Result<&str> {
@@ -88,7 +89,7 @@ impl Folder {
         self.tensors.keys().map(String::as_str)
     }
 
-    pub(crate) fn stored_bytes(&self) -> u64 {
+    pub(super) fn stored_bytes(&self) -> u64 {
         self.files.iter().flat_map(SafetensorsFile::tensors).map(|tensor| tensor.nbytes()).sum()
     }
 
@@ -103,7 +104,8 @@ impl Folder {
         if !info.dtype.is_float() {
             return Err(not_floats(file, info));
         }
-        Ok(info.dtype)
+        // MLX computes in float64 on the CPU only.
+        Ok(if info.dtype == DType::F64 { DType::F32 } else { info.dtype })
     }
 
     /// The file that holds a tensor, and what its header says of it.
@@ -166,10 +168,19 @@ impl Folder {
         })
     }
 
+    pub(super) fn quantization_name(&self) -> Option<String> {
+        let all = self.quantization_entry()?;
+        let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
+        Some(format!("{bits} bits, groups of {group}"))
+    }
+
+    fn quantization_entry(&self) -> Option<&Value> {
+        self.config.get("quantization").or_else(|| self.config.get("quantization_config"))
+    }
+
     /// How a tensor is quantized: its own entry under `quantization`, by stored or by model name, else the global one.
     fn quantization(&self, stored: &str, name: &str) -> Result<Quantization> {
-        let all = self.config.get("quantization").or_else(|| self.config.get("quantization_config"));
-        let all = all.ok_or_else(|| {
+        let all = self.quantization_entry().ok_or_else(|| {
             self.refuse_config(format!("no quantization, but tensor {stored}.scales exists"))
         })?;
         let entry = [stored, name].iter().find_map(|key| all.get(*key)).unwrap_or(all);
@@ -209,7 +220,7 @@ impl Folder {
 /// belong to adapters, or to second copies in another layout.
 fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join(INDEX);
-    if index.exists() {
+    if exists(&index)? {
         let Index { weight_map } = read_json(&index, MAX_INDEX)?;
         let mut names: Vec<&str> = weight_map.values().map(String::as_str).collect();
         names.sort_unstable();
@@ -242,6 +253,11 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Whether something is there. Not being allowed to look is an error, and not an absence.
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
 fn entry_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
@@ -250,6 +266,17 @@ fn is_plain(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
         && !name.contains(char::is_control)
+}
+
+/// Opens a safetensors file. A checkout without git-lfs holds a few lines of text in its place.
+fn open_shard(path: &Path) -> Result<SafetensorsFile> {
+    SafetensorsFile::open(path).map_err(|error| {
+        let start = Source::open(path).and_then(|file| file.read(0, LFS_POINTER.len() as u64));
+        if start.is_ok_and(|start| start == LFS_POINTER) {
+            return refuse(path, "a git-lfs pointer and not the weights; run `git lfs pull` in the folder");
+        }
+        error.into()
+    })
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path, longest: u64) -> Result<T> {

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub use folder::Folder;
 pub use weights::Weights;
 
-/// Characters of an error message; what lies beyond is a file's own text.
+/// Characters of an error message, half of them before and half behind what is left out: a file's own text.
 const MAX_MESSAGE: usize = 1000;
 
 /// A model on disk whose headers have been read and checked; its weights are read when a model is made of it.
@@ -71,8 +71,8 @@ impl Checkpoint {
 
     /// The dtype that the checkpoint's weights suggest to compute in.
     ///
-    /// That of the tensor whose name contains `name`, or of its scales where it is quantized. GGUF files compute in
-    /// float32: their scales have more digits than 16 bits hold.
+    /// That of the tensor whose name ends with `name.weight`, or of its scales where it is quantized; float64 becomes
+    /// float32. GGUF files compute in float32: their scales have more digits than 16 bits hold.
     ///
     /// # Errors
     /// When there is no such tensor.
@@ -80,6 +80,28 @@ impl Checkpoint {
         match self {
             Checkpoint::Folder(folder) => folder.dtype(name),
             Checkpoint::Gguf(_) => Ok(DType::F32),
+        }
+    }
+
+    /// Bytes that the tensors take in the files.
+    pub fn stored_bytes(&self) -> u64 {
+        match self {
+            Checkpoint::Folder(folder) => folder.stored_bytes(),
+            Checkpoint::Gguf(file) => file.tensors().map(|tensor| tensor.nbytes()).sum(),
+        }
+    }
+
+    /// How the weights are stored, for people to read; `None` for plain floats.
+    pub fn quantization(&self) -> Option<String> {
+        match self {
+            Checkpoint::Folder(folder) => folder.quantization_name(),
+            Checkpoint::Gguf(file) => {
+                let mut names: Vec<&str> = file.tensors().map(|tensor| tensor.ty.name()).collect();
+                names.sort_unstable();
+                names.dedup();
+                names.retain(|name| !matches!(*name, "F32" | "F16" | "BF16"));
+                if names.is_empty() { None } else { Some(names.join(", ")) }
+            }
         }
     }
 
@@ -103,7 +125,13 @@ pub(crate) fn unsupported(path: &Path, message: impl Into<String>) -> Error {
 fn one_line(message: &str) -> String {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     let printable = |c| if breaks(c) { char::REPLACEMENT_CHARACTER } else { c };
-    message.chars().take(MAX_MESSAGE).map(printable).collect()
+    let chars: Vec<char> = message.chars().map(printable).collect();
+    let (half, length) = (MAX_MESSAGE / 2, chars.len());
+    if length <= MAX_MESSAGE {
+        return chars.into_iter().collect();
+    }
+    let (head, tail) = (&chars[..half], &chars[length - half..]);
+    head.iter().chain(&[' ', '…', ' ']).chain(tail).collect()
 }
 
 fn missing(path: &Path, tensor: &str) -> Error {

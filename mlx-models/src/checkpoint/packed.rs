@@ -23,9 +23,10 @@ pub(super) fn matrix(
     };
     let affine = blocks::to_affine(format, &file.read(name)?)
         .map_err(|error| refuse(file.path(), format!("tensor {name}: {error}")))?;
-    let groups = [rows as i32, (columns / affine.group_size) as i32];
+    let groups = shape_of(file, name, &[rows, columns / affine.group_size])?;
+    let words = shape_of(file, name, &[rows, columns * affine.bits / 32])?;
     Ok(nn::Weight::Quantized {
-        weight: Array::from_slice(&affine.weight, &[rows as i32, (columns * affine.bits / 32) as i32])?,
+        weight: Array::from_slice(&affine.weight, &words)?,
         scales: converted(Array::from_slice(&affine.scales, &groups)?, dtype)?,
         biases: converted(Array::from_slice(&affine.biases, &groups)?, dtype)?,
         quantization: Quantization { group_size: affine.group_size as i32, bits: affine.bits as i32 },
@@ -40,8 +41,11 @@ pub(super) fn dense(file: &GgufFile, name: &str, shape: &[usize], dtype: DType) 
     if matches!(tensor.ty, GgmlType::Block(_)) && values.iter().any(|value| !value.is_finite()) {
         return Err(refuse(file.path(), format!("tensor {name}: its {} blocks hold no numbers", tensor.ty)));
     }
-    let shape = to_shape(shape).ok_or_else(|| refuse(file.path(), format!("tensor {name} is too large")))?;
-    converted(Array::from_slice(&values, &shape)?, dtype)
+    converted(Array::from_slice(&values, &shape_of(file, name, shape)?)?, dtype)
+}
+
+fn shape_of(file: &GgufFile, name: &str, shape: &[usize]) -> Result<Vec<i32>> {
+    to_shape(shape).ok_or_else(|| refuse(file.path(), format!("tensor {name} is too large")))
 }
 
 /// What the file says of a tensor, which must be of `shape`: checked before anything is read.

@@ -5,7 +5,7 @@ mod gemma3_text;
 use mlx_core::{Array, DType};
 
 use crate::checkpoint::unsupported;
-use crate::{Checkpoint, KvCache, Result};
+use crate::{Checkpoint, Error, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
 ///
@@ -24,7 +24,8 @@ pub trait LanguageModel {
     /// Hidden states of the tokens, after the last norm: ids `[B, L] -> [B, L, D]`. The caches grow by `L`.
     ///
     /// # Errors
-    /// When an id lies outside the vocabulary or the caches are not this model's.
+    /// When an id lies outside the vocabulary, the caches are not this model's, or computing fails. The caches are unusable
+    /// afterwards: some layers may have grown and others not.
     fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array>;
 
     /// Logits of hidden states: `[B, L, D] -> [B, L, V]`.
@@ -104,21 +105,36 @@ pub fn model_type(checkpoint: &Checkpoint) -> Result<&'static str> {
     Ok(find(checkpoint)?.model_types[0])
 }
 
-/// Makes the model of a checkpoint. `dtype` is what to compute in; by default what the checkpoint suggests.
+/// Makes the model of a checkpoint. `dtype` is what to compute in, float16, bfloat16 or float32; by default what the
+/// checkpoint suggests.
 ///
 /// # Errors
-/// When the architecture is unknown, the configuration contradicts itself, or a tensor is missing, surplus or of the
+/// When `dtype` is another one, the architecture is unknown, the configuration contradicts itself, or a tensor is missing, surplus or of the
 /// wrong shape.
 pub fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
+    // MLX computes in float64 on the CPU only.
+    if let Some(dtype) = dtype.filter(|dtype| !matches!(dtype, DType::F16 | DType::BF16 | DType::F32)) {
+        let message = format!("models do not compute in {dtype}; float16, bfloat16 and float32 are possible");
+        return Err(Error::Option { option: "dtype", message });
+    }
     (find(checkpoint)?.load)(checkpoint, dtype)
 }
 
-/// Refuses caches that were made for a model with another number of layers, which would silently skip some.
+/// Refuses caches that were made for a model with another number of layers, which would silently skip some, and those
+/// that an error left at different positions.
 fn check_caches(caches: &[KvCache], layers: usize) -> Result<()> {
-    if caches.len() == layers {
-        return Ok(());
+    let refuse = |message| Err(mlx_core::Error::Shape { op: "forward", message }.into());
+    if caches.len() != layers {
+        let count = caches.len();
+        return refuse(format!("{count} caches for a model of {layers} layers; make them with make_caches"));
     }
-    let message =
-        format!("{} caches for a model of {layers} layers; make them with make_caches", caches.len());
-    Err(mlx_core::Error::Shape { op: "forward", message }.into())
+    let mut offsets = caches.iter().map(KvCache::offset);
+    let first = offsets.next();
+    if let Some(other) = offsets.find(|offset| Some(*offset) != first) {
+        let first = first.unwrap_or_default();
+        return refuse(format!(
+            "the caches are at positions {first} and {other}; an earlier error leaves them so"
+        ));
+    }
+    Ok(())
 }

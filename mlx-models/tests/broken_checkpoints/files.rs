@@ -45,7 +45,7 @@ const CASES: &[Case] = &[
     (
         "weights are text",
         |f| fs::write(f.join(MODEL), "version https://git-lfs.github.com/spec/v1\n").unwrap(),
-        &[MODEL],
+        &[MODEL, "git lfs pull"],
     ),
     ("a header of 8 EiB", |f| fs::write(f.join(MODEL), [0xff; 16]).unwrap(), &[MODEL, "header"]),
     ("weights cut short", |f| resize(f, 421_703), &[MODEL]),
@@ -64,10 +64,29 @@ const CASES: &[Case] = &[
         &["config.json", "not a regular file"],
     ),
     ("config.json is a pipe", |f| instead(f, "config.json", pipe), &["config.json", "not a regular file"]),
+    ("config.json is a loop", |f| instead(f, "config.json", looped), &["config.json", "symbolic links"]),
     (
-        "config.json is a loop",
-        |f| instead(f, "config.json", |p| symlink(p, p).unwrap()),
-        &["config.json", "symbolic links"],
+        "an index that is a loop",
+        |f| looped(&f.join("model.safetensors.index.json")),
+        &["model.safetensors.index.json", "symbolic links"],
+    ),
+    (
+        "a tokenizer that is a loop",
+        |f| looped(&f.join("tokenizer.json")),
+        &["tokenizer.json", "symbolic links"],
+    ),
+    (
+        "a generation_config.json that is a loop",
+        |f| looped(&f.join("generation_config.json")),
+        &["generation_config.json", "symbolic links"],
+    ),
+    (
+        "a broken tokenizer beside weights that are missing",
+        |f| {
+            fs::write(f.join("tokenizer.json"), "{}").unwrap();
+            fs::write(f.join("config.json"), r#"{"model_type": "gemma3_text"}"#).unwrap();
+        },
+        &["tokenizer.json"],
     ),
     ("config.json of 100 MB", |f| sparse(f, "config.json"), &["config.json", "MiB"]),
     (
@@ -120,6 +139,10 @@ fn remove(folder: &Path, name: &str) {
 fn instead(folder: &Path, name: &str, make: fn(&Path)) {
     remove(folder, name);
     make(&folder.join(name));
+}
+
+fn looped(path: &Path) {
+    symlink(path, path).unwrap();
 }
 
 fn pipe(path: &Path) {

@@ -265,10 +265,13 @@ impl Config {
                 self.num_attention_heads, self.num_key_value_heads
             ));
         }
-        if !self.head_dim.is_multiple_of(2) || self.head_dim * self.num_attention_heads > MAX_SIZE {
+        let (head_dim, heads) = (self.head_dim, self.num_attention_heads);
+        if !head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {head_dim}; it must be even"));
+        }
+        if head_dim * heads > MAX_SIZE {
             return Err(format!(
-                "head_dim is {}; it must be even, and not absurd times the heads",
-                self.head_dim
+                "head_dim {head_dim} times num_attention_heads {heads} must not be more than {MAX_SIZE}"
             ));
         }
         let ropes = [("sliding", self.sliding_rope), ("full", self.full_rope)];
