@@ -27,7 +27,7 @@ fn fields() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ("/layer_types", json!(vec!["chunked_attention"; 8]), vec!["layer_types[0]", "chunked_attention"]),
         (
             "/layer_types",
-            json!(vec!["x".repeat(1 << 20); 8]),
+            json!(vec!["x".repeat(1 << 18); 8]),
             vec!["layer_types[0]", "xxx", "expected", "sliding_attention"],
         ),
         ("/layer_types", json!("full_attention"), vec!["layer_types"]),

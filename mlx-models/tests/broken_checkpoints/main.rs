@@ -17,7 +17,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Much longer than any of these takes, much shorter than waiting for a pipe or reading what a header promises.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(20);
 /// The tiny checkpoints take 0.5 MB.
 const MEMORY: usize = 64 << 20;
 
@@ -44,7 +44,7 @@ fn assert_refused(case: &str, path: &Path, words: &[&str]) {
     for word in words.iter().chain([&place]) {
         assert!(message.contains(word), "{case}: {word:?} is not in: {message}");
     }
-    let grown = peak_memory() - before;
+    let grown = peak_memory().saturating_sub(before);
     assert!(grown < MEMORY, "{case}: took {grown} bytes");
 }
 
