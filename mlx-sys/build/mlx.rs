@@ -40,7 +40,7 @@ pub fn locate(config: &Config) -> Result<Mlx> {
     if config.native && config.cuda.is_none() {
         for prefix in ["/opt/homebrew", "/usr/local", "/usr"].map(PathBuf::from) {
             if missing_from(&prefix, config.os).is_none()
-                && version(&prefix.join("include"))? == wheel::MLX_VERSION
+                && version(&prefix.join("include")).is_ok_and(|found| found == wheel::MLX_VERSION)
             {
                 return Ok(Mlx::at(prefix));
             }
@@ -82,7 +82,14 @@ pub fn check_version(mlx: &Mlx, mlx_c: &crate::mlx_c::MlxC) -> Result<()> {
             mlx_c.root.display(),
             mlx.include.display(),
         )),
-        _ => Ok(()),
+        Some(_) => Ok(()),
+        None => {
+            println!(
+                "cargo:warning=mlx-c in {} does not say which MLX it is written against",
+                mlx_c.root.display()
+            );
+            Ok(())
+        }
     }
 }
 
