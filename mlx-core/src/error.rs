@@ -37,6 +37,17 @@ pub enum Error {
         /// What does not fit, with both shapes.
         message: String,
     },
+    /// A closure or a primitive written in Rust panicked inside a transform or an evaluation.
+    #[error("{op}: panicked: {message}")]
+    Panic {
+        /// What was running it.
+        op: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// An error of another crate, from a closure that was given to a transform.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system refused a file operation.
     #[error("{}: {source}", path.display())]
     Io {
@@ -53,4 +64,11 @@ pub enum Error {
         /// What is wrong, naming the tensor where there is one.
         message: String,
     },
+}
+
+impl Error {
+    /// Wraps an error of another crate, so that a closure given to a transform can return it.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error::Other(error.into())
+    }
 }

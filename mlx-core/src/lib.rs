@@ -44,5 +44,5 @@ pub use dtype::DType;
 pub use element::Element;
 pub use error::{Error, Result};
 pub use ops::{
-    AttentionMask, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
+    AttentionMask, Axes, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
 };

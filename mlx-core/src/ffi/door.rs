@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, c_int};
 
-use mlx_sys::{mlx_array, mlx_stream};
+use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array};
 
-use super::ArrayHandle;
 use super::array::byte_count;
+use super::{ArrayHandle, ArrayVector};
 use crate::{Array, Error, Result, stream};
 
 pub(crate) type UnaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_stream) -> c_int;
@@ -91,6 +91,30 @@ pub(crate) fn call(
     let status = stream::with_current(|stream| f(out.as_raw_mut(), stream.as_raw()))?;
     check(op, operands, status)?;
     accept(op, out)
+}
+
+/// Runs one operation that gives a list of arrays.
+pub(crate) fn call_many(
+    op: &'static str,
+    operands: &[&Array],
+    f: impl FnOnce(*mut mlx_vector_array, mlx_stream) -> c_int,
+) -> Result<Vec<Array>> {
+    let mut out = ArrayVector::empty();
+    let status = stream::with_current(|stream| f(out.as_raw_mut(), stream.as_raw()))?;
+    check(op, operands, status)?;
+    out.arrays(op)
+}
+
+/// Runs one operation that gives two arrays.
+pub(crate) fn call_pair(
+    op: &'static str,
+    operands: &[&Array],
+    f: impl FnOnce(*mut mlx_array, *mut mlx_array, mlx_stream) -> c_int,
+) -> Result<(Array, Array)> {
+    let (mut first, mut second) = (ArrayHandle::empty(), ArrayHandle::empty());
+    let status = stream::with_current(|stream| f(first.as_raw_mut(), second.as_raw_mut(), stream.as_raw()))?;
+    check(op, operands, status)?;
+    Ok((accept(op, first)?, accept(op, second)?))
 }
 
 /// Refuses an array whose size does not fit: MLX multiplies lengths without a look at overflow, and would compute in a

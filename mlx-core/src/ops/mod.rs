@@ -4,6 +4,7 @@
 //! rustdoc wants for its search. The others are a function each.
 
 mod attention;
+mod axes;
 mod elementwise;
 mod index;
 mod matmul;
@@ -11,6 +12,7 @@ mod reduce;
 mod shape;
 
 pub use attention::{AttentionMask, scaled_dot_product_attention};
+pub use axes::Axes;
 pub use elementwise::select;
 pub use matmul::Quantization;
 pub use shape::concatenate;

@@ -1,10 +1,10 @@
 //! Operations that fold axes into one value.
 //!
-//! `axes` may count from the last with negative numbers; an empty list folds nothing. With `keepdims` a folded axis
+//! `axes` is one axis, a list, or `..` for all (see [`Axes`]); an empty list folds nothing. With `keepdims` a folded axis
 //! stays with length one.
 
 use crate::ffi::{self, c, door};
-use crate::{Array, Result};
+use crate::{Array, Axes, Result};
 
 macro_rules! reductions {
     ($($(#[$doc:meta])* $name:ident => $c:ident, $alias:literal;)*) => {
@@ -14,8 +14,8 @@ macro_rules! reductions {
             /// # Errors
             /// When there is no such axis, or one is named twice.
             #[doc(alias = $alias)]
-            pub fn $name(&self, axes: &[i32], keepdims: bool) -> Result<Array> {
-                door::axes_flag(stringify!($name), c::$c, self, axes, keepdims)
+            pub fn $name(&self, axes: impl Axes, keepdims: bool) -> Result<Array> {
+                door::axes_flag(stringify!($name), c::$c, self, &axes.list(self.ndim()), keepdims)
             }
         )*}
     };
@@ -55,10 +55,11 @@ impl Array {
     /// # Errors
     /// When there is no such axis.
     #[doc(alias = "mlx_softmax_axes")]
-    pub fn softmax(&self, axes: &[i32], precise: bool) -> Result<Array> {
-        for axis in axes {
+    pub fn softmax(&self, axes: impl Axes, precise: bool) -> Result<Array> {
+        let axes = axes.list(self.ndim());
+        for axis in axes.iter() {
             self.axis_length("softmax", *axis)?;
         }
-        ffi::ops::softmax(self, axes, precise)
+        ffi::ops::softmax(self, &axes, precise)
     }
 }

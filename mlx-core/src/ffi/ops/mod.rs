@@ -1,0 +1,34 @@
+//! Operations whose C signatures are their own: one function each, documented where the crate exports them. One file a
+//! family, as in [`crate::ops`].
+
+mod create;
+mod elementwise;
+mod evaluate;
+mod fast;
+mod index;
+mod quantized;
+mod reduce;
+mod shape;
+
+use mlx_sys::{mlx_array, mlx_optional_int};
+
+pub(crate) use create::*;
+pub(crate) use elementwise::*;
+pub(crate) use evaluate::*;
+pub(crate) use fast::*;
+pub(crate) use index::*;
+pub(crate) use quantized::*;
+pub(crate) use reduce::*;
+pub(crate) use shape::*;
+
+use crate::Array;
+
+const NO_ARRAY: mlx_array = mlx_array { ctx: std::ptr::null_mut() };
+
+fn or_none(array: Option<&Array>) -> mlx_array {
+    array.map_or(NO_ARRAY, Array::raw)
+}
+
+fn some_int(value: i32) -> mlx_optional_int {
+    mlx_optional_int { value, has_value: true }
+}
