@@ -34,7 +34,7 @@ impl Device {
     /// ```
     /// use mlx_core::{Array, Device};
     ///
-    /// let sum = Device::Cpu.scope(|| Array::arange(0.0, 5.0, 1.0, mlx_core::DType::F32)?.sum(&[0], false))?;
+    /// let sum = Device::Cpu.scope(|| Array::arange(0.0, 5.0, 1.0, mlx_core::DType::F32)?.sum(0, false))?;
     /// assert_eq!(sum.item::<f32>()?, 10.0);
     /// # Ok::<(), mlx_core::Error>(())
     /// ```

@@ -56,7 +56,7 @@ fn scalars_and_empty_arrays_work() {
     assert_eq!((empty.shape(), empty.size()), (&[0, 3][..], 0));
     assert!(empty.to_vec::<f32>().unwrap().is_empty());
     assert!(empty.transpose(&[1, 0]).unwrap().to_vec::<f32>().unwrap().is_empty());
-    assert_eq!(empty.sum(&[0], false).unwrap().to_vec::<f32>().unwrap(), [0.0; 3]);
+    assert_eq!(empty.sum(0, false).unwrap().to_vec::<f32>().unwrap(), [0.0; 3]);
     assert!(matches!(empty.item::<f32>(), Err(Error::Shape { op: "item", .. })));
 }
 
@@ -96,7 +96,7 @@ fn a_failed_operation_names_itself_and_its_operands_and_the_next_one_works() {
     assert_eq!(a.add(&b).unwrap().to_vec::<f32>().unwrap()[5], 10.0);
     assert!(concatenate(&[], 0).is_err());
     assert!(a.transpose(&[0, 0]).is_err());
-    assert!(a.sum(&[2], false).is_err());
+    assert!(a.sum(2, false).is_err());
     assert!(a.reshape(&[4]).is_err());
     assert!(a.rms_norm(Some(&iota(&[2])), 1e-6).is_err());
 }
@@ -121,7 +121,7 @@ fn threads_compute_side_by_side_each_on_its_own_stream() {
             scope.spawn(move || {
                 for step in 0..50 {
                     let a = iota(&[16, 16]).add(&Array::scalar((seed * 50 + step) as f32).unwrap()).unwrap();
-                    let sum = a.sum(&[0, 1], false).unwrap().item::<f32>().unwrap();
+                    let sum = a.sum([0, 1], false).unwrap().item::<f32>().unwrap();
                     assert_eq!(sum, (255 * 128 + 256 * (seed * 50 + step)) as f32);
                 }
                 mlx_core::clear_streams().unwrap();
