@@ -37,6 +37,7 @@ pub mod memory;
 pub mod nn;
 mod ops;
 mod stream;
+pub mod transforms;
 
 pub use array::Array;
 pub use device::{Device, clear_streams, version};

@@ -3,6 +3,14 @@
 #ifndef RUST_MLX_H
 #define RUST_MLX_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mlx/c/array.h"
+#include "mlx/c/stream.h"
+#include "mlx/c/vector.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -22,6 +30,88 @@ const char* rust_mlx_take_error(void);
  * scheduled on those streams may be unevaluated. Returns 0 on success.
  */
 int rust_mlx_clear_streams(void);
+
+/**
+ * An array as a primitive sees it: `data` is its first element, strides count elements and may be negative or 0.
+ */
+typedef struct rust_mlx_operand_ {
+  void* data;
+  const int* shape;
+  const int64_t* strides;
+  size_t ndim;
+  mlx_dtype dtype;
+} rust_mlx_operand;
+
+/**
+ * What a primitive does. Functions that return `int` return 0 on success.
+ *
+ * `eval` and `drop` are called on any thread, the others on the thread that builds the graph. Vectors that are passed
+ * in are lent for the call; a vector that is filled passes to the caller.
+ */
+typedef struct rust_mlx_primitive_table_ {
+  /**
+   * Computes the outputs, which are row-major and hold anything at first. A failure is told by a NUL-terminated
+   * `message` of at most `capacity` bytes.
+   */
+  int (*eval)(
+      const void* payload,
+      const rust_mlx_operand* inputs,
+      size_t inputs_num,
+      const rust_mlx_operand* outputs,
+      size_t outputs_num,
+      char* message,
+      size_t capacity);
+  /** Fills `res` with one gradient for each of `argnums`. */
+  int (*vjp)(
+      mlx_vector_array* res,
+      const void* payload,
+      const mlx_vector_array primals,
+      const mlx_vector_array cotangents,
+      const int* argnums,
+      size_t argnums_num,
+      const mlx_vector_array outputs);
+  /** Fills `res` with one derivative for each output; `tangents` belong to the inputs `argnums`. */
+  int (*jvp)(
+      mlx_vector_array* res,
+      const void* payload,
+      const mlx_vector_array primals,
+      const mlx_vector_array tangents,
+      const int* argnums,
+      size_t argnums_num);
+  /** Fills `res` and `output_axes` with the outputs; an input with axis -1 is not mapped. */
+  int (*vmap)(
+      mlx_vector_array* res,
+      int* output_axes,
+      const void* payload,
+      const mlx_vector_array inputs,
+      const int* axes,
+      size_t outputs_num);
+  /** Calls `add(shapes, shape, ndim)` for each output. */
+  int (*output_shapes)(
+      const void* payload,
+      const mlx_vector_array inputs,
+      void* shapes,
+      void (*add)(void* shapes, const int* shape, size_t ndim));
+  /** Whether two primitives compute the same from the same inputs. */
+  bool (*is_equivalent)(const void* payload, const void* other);
+  /** Ends the payload's life. */
+  void (*drop)(void* payload);
+} rust_mlx_primitive_table;
+
+/**
+ * Puts a primitive into the graph and fills `res` with its outputs, whose shapes and dtypes `outputs` tells.
+ *
+ * `payload` passes to the primitive, also when this fails; the table and the name are copied. Returns 0 on success.
+ */
+int rust_mlx_primitive(
+    mlx_vector_array* res,
+    const char* name,
+    void* payload,
+    const rust_mlx_primitive_table* table,
+    const mlx_vector_array inputs,
+    const rust_mlx_operand* outputs,
+    size_t number_of_outputs,
+    const mlx_stream stream);
 
 #ifdef __cplusplus
 }

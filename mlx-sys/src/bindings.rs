@@ -356,6 +356,95 @@ pub struct mlx_node_namer_ {
 }
 #[doc = " \\defgroup graph_utils Graph Utils\n/\n/**@{"]
 pub type mlx_node_namer = mlx_node_namer_;
+#[doc = " An array as a primitive sees it: `data` is its first element, strides count elements and may be negative or 0."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct rust_mlx_operand_ {
+    pub data: *mut ::std::os::raw::c_void,
+    pub shape: *const ::std::os::raw::c_int,
+    pub strides: *const i64,
+    pub ndim: usize,
+    pub dtype: mlx_dtype,
+}
+#[doc = " An array as a primitive sees it: `data` is its first element, strides count elements and may be negative or 0."]
+pub type rust_mlx_operand = rust_mlx_operand_;
+#[doc = " What a primitive does. Functions that return `int` return 0 on success.\n\n `eval` and `drop` are called on any thread, the others on the thread that builds the graph. Vectors that are passed\n in are lent for the call; a vector that is filled passes to the caller."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct rust_mlx_primitive_table_ {
+    #[doc = " Computes the outputs, which are row-major and hold anything at first. A failure is told by a NUL-terminated\n `message` of at most `capacity` bytes."]
+    pub eval: ::std::option::Option<
+        unsafe extern "C" fn(
+            payload: *const ::std::os::raw::c_void,
+            inputs: *const rust_mlx_operand,
+            inputs_num: usize,
+            outputs: *const rust_mlx_operand,
+            outputs_num: usize,
+            message: *mut ::std::os::raw::c_char,
+            capacity: usize,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Fills `res` with one gradient for each of `argnums`."]
+    pub vjp: ::std::option::Option<
+        unsafe extern "C" fn(
+            res: *mut mlx_vector_array,
+            payload: *const ::std::os::raw::c_void,
+            primals: mlx_vector_array,
+            cotangents: mlx_vector_array,
+            argnums: *const ::std::os::raw::c_int,
+            argnums_num: usize,
+            outputs: mlx_vector_array,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Fills `res` with one derivative for each output; `tangents` belong to the inputs `argnums`."]
+    pub jvp: ::std::option::Option<
+        unsafe extern "C" fn(
+            res: *mut mlx_vector_array,
+            payload: *const ::std::os::raw::c_void,
+            primals: mlx_vector_array,
+            tangents: mlx_vector_array,
+            argnums: *const ::std::os::raw::c_int,
+            argnums_num: usize,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Fills `res` and `output_axes` with the outputs; an input with axis -1 is not mapped."]
+    pub vmap: ::std::option::Option<
+        unsafe extern "C" fn(
+            res: *mut mlx_vector_array,
+            output_axes: *mut ::std::os::raw::c_int,
+            payload: *const ::std::os::raw::c_void,
+            inputs: mlx_vector_array,
+            axes: *const ::std::os::raw::c_int,
+            outputs_num: usize,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Calls `add(shapes, shape, ndim)` for each output."]
+    pub output_shapes: ::std::option::Option<
+        unsafe extern "C" fn(
+            payload: *const ::std::os::raw::c_void,
+            inputs: mlx_vector_array,
+            shapes: *mut ::std::os::raw::c_void,
+            add: ::std::option::Option<
+                unsafe extern "C" fn(
+                    shapes: *mut ::std::os::raw::c_void,
+                    shape: *const ::std::os::raw::c_int,
+                    ndim: usize,
+                ),
+            >,
+        ) -> ::std::os::raw::c_int,
+    >,
+    #[doc = " Whether two primitives compute the same from the same inputs."]
+    pub is_equivalent: ::std::option::Option<
+        unsafe extern "C" fn(
+            payload: *const ::std::os::raw::c_void,
+            other: *const ::std::os::raw::c_void,
+        ) -> bool,
+    >,
+    #[doc = " Ends the payload's life."]
+    pub drop: ::std::option::Option<unsafe extern "C" fn(payload: *mut ::std::os::raw::c_void)>,
+}
+#[doc = " What a primitive does. Functions that return `int` return 0 on success.\n\n `eval` and `drop` are called on any thread, the others on the thread that builds the graph. Vectors that are passed\n in are lent for the call; a vector that is filled passes to the caller."]
+pub type rust_mlx_primitive_table = rust_mlx_primitive_table_;
 unsafe extern "C" {
     #[doc = " Returns a new empty string."]
     pub fn mlx_string_new() -> mlx_string;
@@ -3519,4 +3608,15 @@ unsafe extern "C" {
     pub fn rust_mlx_take_error() -> *const ::std::os::raw::c_char;
     #[doc = " Ends the streams that the calling thread made. Worker threads of CPU streams stay.\n\n MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was\n scheduled on those streams may be unevaluated. Returns 0 on success."]
     pub fn rust_mlx_clear_streams() -> ::std::os::raw::c_int;
+    #[doc = " Puts a primitive into the graph and fills `res` with its outputs, whose shapes and dtypes `outputs` tells.\n\n `payload` passes to the primitive, also when this fails; the table and the name are copied. Returns 0 on success."]
+    pub fn rust_mlx_primitive(
+        res: *mut mlx_vector_array,
+        name: *const ::std::os::raw::c_char,
+        payload: *mut ::std::os::raw::c_void,
+        table: *const rust_mlx_primitive_table,
+        inputs: mlx_vector_array,
+        outputs: *const rust_mlx_operand,
+        number_of_outputs: usize,
+        stream: mlx_stream,
+    ) -> ::std::os::raw::c_int;
 }

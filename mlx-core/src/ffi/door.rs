@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int};
 use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array};
 
 use super::array::byte_count;
-use super::{ArrayHandle, ArrayVector};
+use super::{ArrayHandle, ArrayVector, callback};
 use crate::{Array, Error, Result, stream};
 
 pub(crate) type UnaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_stream) -> c_int;
@@ -136,7 +136,12 @@ pub(crate) fn check(op: &'static str, operands: &[&Array], status: c_int) -> Res
 #[cold]
 pub(crate) fn failure(op: &'static str, operands: &[&Array]) -> Error {
     // First of all: describing the operands calls into MLX, which may replace the message.
-    let message = take_message().unwrap_or_else(|| "MLX gave no reason".to_owned());
+    let message = take_message();
+    // A callback's own error says more than MLX's word that a function failed.
+    if let Some(error) = callback::take_parked() {
+        return error;
+    }
+    let message = message.unwrap_or_else(|| "MLX gave no reason".to_owned());
     let operands: Vec<String> = operands.iter().map(|a| a.describe()).collect();
     // MLX opens many messages with the operation's name, which this error says already.
     let message = message.strip_prefix(&format!("[{op}] ")).map(str::to_owned).unwrap_or(message);

@@ -9,14 +9,20 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod callback;
+mod closure;
 pub(crate) mod door;
 pub(crate) mod memory;
 pub(crate) mod ops;
 mod stream;
 mod string;
+pub(crate) mod transforms;
 mod vector;
 
 pub(crate) use array::{ArrayHandle, byte_count};
+pub(crate) use closure::{
+    Closure, JvpClosure, JvpFunction, VjpClosure, VjpFunction, VmapClosure, VmapFunction,
+};
 /// The C names, for the tables of operations. To name a function in a table is to say that MLX checks its operands;
 /// those that need a check of ours (positions, packed weights) have a function in [`ops`] instead.
 pub(crate) use mlx_sys as c;

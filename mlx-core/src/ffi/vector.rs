@@ -23,6 +23,17 @@ impl ArrayVector {
         ArrayVector { raw: unsafe { mlx_sys::mlx_vector_array_new_data(raw.as_ptr(), raw.len()) } }
     }
 
+    /// # Safety
+    /// `raw` is empty or holds a vector, whose ownership passes with it.
+    pub(super) unsafe fn from_raw(raw: mlx_vector_array) -> Self {
+        ArrayVector { raw }
+    }
+
+    /// Gives the vector away.
+    pub(super) fn into_raw(self) -> mlx_vector_array {
+        std::mem::ManuallyDrop::new(self).raw
+    }
+
     pub(crate) fn as_raw(&self) -> mlx_vector_array {
         self.raw
     }

@@ -1,0 +1,268 @@
+// A primitive whose behaviour is a table of functions: how operations written in Rust take their place in MLX's graph.
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mlx/allocator.h"
+#include "mlx/backend/cpu/encoder.h"
+#include "mlx/c/error.h"
+#include "mlx/c/private/mlx.h"
+#include "mlx/primitives.h"
+#include "rust_mlx.h"
+
+namespace {
+
+namespace mx = mlx::core;
+
+// The payload behind a primitive and the functions that know it. Shared by the graph and by tasks that are under way.
+class Behaviour {
+ public:
+  Behaviour(std::string name, void* payload, const rust_mlx_primitive_table& table)
+      : name(std::move(name)), payload(payload), table(table) {}
+
+  Behaviour(const Behaviour&) = delete;
+  Behaviour& operator=(const Behaviour&) = delete;
+
+  ~Behaviour() {
+    table.drop(payload);
+  }
+
+  const std::string name;
+  void* const payload;
+  const rust_mlx_primitive_table table;
+};
+
+// A vector of arrays lent to a callback, which takes references of its own to what it keeps.
+class Lent {
+ public:
+  explicit Lent(const std::vector<mx::array>& arrays)
+      : raw_{const_cast<std::vector<mx::array>*>(&arrays)} {}
+
+  operator mlx_vector_array() const {
+    return raw_;
+  }
+
+ private:
+  mlx_vector_array raw_;
+};
+
+// A vector of arrays that a callback fills.
+class Received {
+ public:
+  Received() : raw_{nullptr} {}
+  Received(const Received&) = delete;
+  Received& operator=(const Received&) = delete;
+
+  ~Received() {
+    mlx_vector_array_free(raw_);
+  }
+
+  mlx_vector_array* out() {
+    return &raw_;
+  }
+
+  std::vector<mx::array> take(std::size_t expected) {
+    if (!raw_.ctx || mlx_vector_array_get_(raw_).size() != expected) {
+      throw std::runtime_error("a function of the primitive gave another number of arrays than it has to");
+    }
+    return std::move(mlx_vector_array_get_(raw_));
+  }
+
+ private:
+  mlx_vector_array raw_;
+};
+
+// What a task on the stream's thread needs to know of an array. The memory itself is kept by MLX until the task is done.
+struct Operand {
+  explicit Operand(const mx::array& a)
+      : data(const_cast<char*>(a.data<char>())),
+        shape(a.shape().begin(), a.shape().end()),
+        strides(a.strides().begin(), a.strides().end()),
+        dtype(mlx_dtype_to_c(a.dtype())) {}
+
+  rust_mlx_operand view() const {
+    return {data, shape.data(), strides.data(), shape.size(), dtype};
+  }
+
+  char* data;
+  std::vector<int> shape;
+  std::vector<std::int64_t> strides;
+  mlx_dtype dtype;
+};
+
+std::vector<Operand> operands(const std::vector<mx::array>& arrays) {
+  return {arrays.begin(), arrays.end()};
+}
+
+std::vector<rust_mlx_operand> views(const std::vector<Operand>& operands) {
+  std::vector<rust_mlx_operand> views;
+  views.reserve(operands.size());
+  for (const auto& operand : operands) {
+    views.push_back(operand.view());
+  }
+  return views;
+}
+
+class RustPrimitive : public mx::Primitive {
+ public:
+  RustPrimitive(mx::Stream stream, std::shared_ptr<const Behaviour> behaviour)
+      : mx::Primitive(stream), behaviour_(std::move(behaviour)) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
+    for (auto& out : outputs) {
+      out.set_data(mx::allocator::malloc(out.nbytes()));
+    }
+    // What is thrown on the stream's thread comes out of the wait for it.
+    mx::cpu::get_command_encoder(stream()).dispatch(
+        [behaviour = behaviour_, in = operands(inputs), out = operands(outputs)]() {
+          const auto inputs = views(in);
+          const auto outputs = views(out);
+          char message[1024] = "";
+          const int status = behaviour->table.eval(
+              behaviour->payload, inputs.data(), inputs.size(), outputs.data(), outputs.size(), message, sizeof(message));
+          if (status != 0) {
+            throw std::runtime_error(message);
+          }
+        });
+  }
+
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
+    throw std::runtime_error(behaviour_->name + " has no kernel for the GPU; evaluate it on a CPU stream");
+  }
+
+  std::vector<mx::array> vjp(
+      const std::vector<mx::array>& primals,
+      const std::vector<mx::array>& cotangents,
+      const std::vector<int>& argnums,
+      const std::vector<mx::array>& outputs) override {
+    Received gradients;
+    check(
+        "vjp",
+        behaviour_->table.vjp(
+            gradients.out(),
+            behaviour_->payload,
+            Lent(primals),
+            Lent(cotangents),
+            argnums.data(),
+            argnums.size(),
+            Lent(outputs)));
+    return gradients.take(argnums.size());
+  }
+
+  std::vector<mx::array> jvp(
+      const std::vector<mx::array>& primals,
+      const std::vector<mx::array>& tangents,
+      const std::vector<int>& argnums) override {
+    Received derivatives;
+    check(
+        "jvp",
+        behaviour_->table.jvp(
+            derivatives.out(),
+            behaviour_->payload,
+            Lent(primals),
+            Lent(tangents),
+            argnums.data(),
+            argnums.size()));
+    return derivatives.take(number_of_outputs_);
+  }
+
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(
+      const std::vector<mx::array>& inputs,
+      const std::vector<int>& axes) override {
+    Received outputs;
+    std::vector<int> output_axes(number_of_outputs_, 0);
+    check(
+        "vmap",
+        behaviour_->table.vmap(
+            outputs.out(),
+            output_axes.data(),
+            behaviour_->payload,
+            Lent(inputs),
+            axes.data(),
+            output_axes.size()));
+    return {outputs.take(number_of_outputs_), std::move(output_axes)};
+  }
+
+  const char* name() const override {
+    return behaviour_->name.c_str();
+  }
+
+  bool is_equivalent(const mx::Primitive& other) const override {
+    // MLX compares only primitives of one C++ type.
+    const auto& same = static_cast<const RustPrimitive&>(other);
+    return behaviour_->table.is_equivalent(behaviour_->payload, same.behaviour_->payload);
+  }
+
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
+    std::vector<mx::Shape> shapes;
+    auto add = [](void* shapes, const int* shape, std::size_t ndim) {
+      static_cast<std::vector<mx::Shape>*>(shapes)->emplace_back(shape, shape + ndim);
+    };
+    check("output_shapes", behaviour_->table.output_shapes(behaviour_->payload, Lent(inputs), &shapes, add));
+    if (shapes.size() != number_of_outputs_) {
+      throw std::runtime_error(behaviour_->name + " has another number of outputs than before");
+    }
+    return shapes;
+  }
+
+  void set_number_of_outputs(std::size_t number) {
+    number_of_outputs_ = number;
+  }
+
+ private:
+  void check(const char* function, int status) const {
+    if (status != 0) {
+      throw std::runtime_error(behaviour_->name + ": " + function + " failed");
+    }
+  }
+
+  std::shared_ptr<const Behaviour> behaviour_;
+  std::size_t number_of_outputs_{0};
+};
+
+} // namespace
+
+extern "C" int rust_mlx_primitive(
+    mlx_vector_array* res,
+    const char* name,
+    void* payload,
+    const rust_mlx_primitive_table* table,
+    const mlx_vector_array inputs,
+    const rust_mlx_operand* outputs,
+    size_t number_of_outputs,
+    const mlx_stream stream) {
+  std::shared_ptr<const Behaviour> behaviour;
+  try {
+    behaviour = std::make_shared<const Behaviour>(name, payload, *table);
+  } catch (...) {
+    table->drop(payload);
+    mlx_error("no memory is left for a primitive");
+    return 1;
+  }
+  try {
+    std::vector<mx::Shape> shapes;
+    std::vector<mx::Dtype> dtypes;
+    for (size_t i = 0; i < number_of_outputs; ++i) {
+      shapes.emplace_back(outputs[i].shape, outputs[i].shape + outputs[i].ndim);
+      dtypes.push_back(mlx_dtype_to_cpp(outputs[i].dtype));
+    }
+    auto primitive = std::make_shared<RustPrimitive>(mlx_stream_get_(stream), std::move(behaviour));
+    primitive->set_number_of_outputs(number_of_outputs);
+    mlx_vector_array_set_(
+        *res,
+        mx::array::make_arrays(
+            std::move(shapes), dtypes, primitive, inputs.ctx ? mlx_vector_array_get_(inputs) : std::vector<mx::array>{}));
+    return 0;
+  } catch (const std::exception& e) {
+    mlx_error(e.what());
+    return 1;
+  } catch (...) {
+    mlx_error("the primitive could not be made");
+    return 1;
+  }
+}
