@@ -264,7 +264,7 @@ fn show(dtype: DType, bytes: &[u8]) -> String {
 
 /// Refuses shapes that are none, and sizes beyond MLX's memory limit: on the CPU it does not notice that an allocation
 /// failed.
-fn check_shape(op: &'static str, shape: &[i32], dtype: DType) -> Result<()> {
+pub(crate) fn check_shape(op: &'static str, shape: &[i32], dtype: DType) -> Result<()> {
     let limit = memory::memory_limit()?;
     match ffi::byte_count(shape, dtype) {
         Some(bytes) if bytes <= limit => Ok(()),

@@ -36,6 +36,7 @@ pub mod io;
 pub mod memory;
 pub mod nn;
 mod ops;
+pub mod primitive;
 mod stream;
 pub mod transforms;
 

@@ -199,7 +199,7 @@ pub(crate) fn to_c(dtype: DType) -> CDType {
     }
 }
 
-fn from_c(dtype: CDType) -> DType {
+pub(crate) fn from_c(dtype: CDType) -> DType {
     match dtype {
         CDType::MLX_BOOL => DType::Bool,
         CDType::MLX_UINT8 => DType::U8,

@@ -14,10 +14,12 @@ mod closure;
 pub(crate) mod door;
 pub(crate) mod memory;
 pub(crate) mod ops;
+mod primitive;
 mod stream;
 mod string;
 pub(crate) mod transforms;
 mod vector;
+mod view;
 
 pub(crate) use array::{ArrayHandle, byte_count};
 pub(crate) use closure::{
@@ -26,7 +28,9 @@ pub(crate) use closure::{
 /// The C names, for the tables of operations. To name a function in a table is to say that MLX checks its operands;
 /// those that need a check of ours (positions, packed weights) have a function in [`ops`] instead.
 pub(crate) use mlx_sys as c;
+pub(crate) use primitive::{Behaviour, primitive};
 pub(crate) use stream::{
     StreamHandle, clear as clear_streams, is_available as device_is_available, is_metal,
 };
 pub(crate) use vector::ArrayVector;
+pub use view::{View, ViewMut};

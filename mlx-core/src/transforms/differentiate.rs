@@ -31,7 +31,20 @@ pub fn value_and_grad<A: Arguments, O: Arrays>(
     let inputs = arguments.arrays();
     require_some(OP, &inputs)?;
     let mut call = Once::new(OP, f, |arrays| arguments.with_arrays(arrays));
-    let (values, gradients) = ffi::transforms::value_and_grad(&mut |arrays| call.call(arrays), &inputs)?;
+    let mut run = |arrays: &[Array]| {
+        let outputs = call.call(arrays)?;
+        match outputs.first() {
+            Some(first) if first.ndim() > 0 || !first.dtype().is_float() => {
+                let message = format!(
+                    "the function's first output must be a floating-point scalar, and is {}; sum it, or use vjp",
+                    first.describe()
+                );
+                Err(Error::Shape { op: OP, message })
+            }
+            _ => Ok(outputs),
+        }
+    };
+    let (values, gradients) = ffi::transforms::value_and_grad(&mut run, &inputs)?;
     Ok((call.outputs()?.with_arrays(values)?, arguments.with_arrays(gradients)?))
 }
 

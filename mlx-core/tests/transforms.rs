@@ -1,0 +1,350 @@
+//! Derivatives, vectorization and compilation: right numbers, failing closures, flat memory.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::panic_any;
+
+use mlx_core::transforms::{
+    CustomFunction, checkpoint, clear_compile_cache, compile, compile_shapeless, grad, jvp, value_and_grad, vjp, vmap,
+};
+use mlx_core::{Array, DType, Error, Result, async_eval, eval, memory};
+
+fn row(values: &[f32]) -> Array {
+    Array::from_slice(values, &[values.len() as i32]).unwrap()
+}
+
+fn scalar(value: f32) -> Array {
+    Array::scalar(value).unwrap()
+}
+
+fn values(a: &Array) -> Vec<f32> {
+    a.to_vec().unwrap()
+}
+
+/// `Σ sigmoid(x²) x`
+fn wave(x: &Array) -> Result<Array> {
+    x.square()?.sigmoid()?.multiply(x)?.sum(.., false)
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    const STEP: f32 = 1e-2;
+    let at = [0.3f32, -1.2, 0.0, 2.0];
+    let gradient = values(&grad(wave, &row(&at)).unwrap());
+    for index in 0..at.len() {
+        let shifted = |by: f32| {
+            let mut x = at;
+            x[index] += by;
+            wave(&row(&x)).unwrap().item::<f32>().unwrap()
+        };
+        let difference = (shifted(STEP) - shifted(-STEP)) / (2.0 * STEP);
+        assert!((gradient[index] - difference).abs() < 1e-3, "{index}: {} {difference}", gradient[index]);
+    }
+}
+
+#[test]
+fn every_arrangement_of_arguments_works() {
+    let (a, b) = (scalar(2.0), scalar(3.0));
+    let [da, db] = grad(|[a, b]| a.multiply(b), [&a, &b]).unwrap();
+    assert_eq!((values(&da), values(&db)), (vec![3.0], vec![2.0]));
+    let (da, (db, dc)) = grad(|(a, (b, _))| a.multiply(b), &(a.clone(), (b.clone(), a.clone()))).unwrap();
+    assert_eq!((values(&da), values(&db), values(&dc)), (vec![3.0], vec![2.0], vec![0.0]));
+    let list: &[&Array] = &[&a, &b, &a];
+    let gradients = grad(|list| list[0].multiply(&list[1])?.multiply(&list[2]), list).unwrap();
+    assert_eq!(gradients.iter().map(values).collect::<Vec<_>>(), [[6.0], [4.0], [6.0]]);
+    let named = BTreeMap::from([("w".to_owned(), a.clone()), ("b".to_owned(), b.clone())]);
+    let gradients = grad(|named| named["w"].multiply(&named["w"])?.add(&named["b"]), &named).unwrap();
+    assert_eq!((values(&gradients["w"]), values(&gradients["b"])), (vec![4.0], vec![1.0]));
+}
+
+#[test]
+fn values_come_back_beside_gradients() {
+    let x = row(&[1.0, 2.0]);
+    let f = |x: &Array| Ok((x.square()?.sum(.., false)?, (x.add(x)?, x.clone())));
+    let ((loss, (twice, same)), gradient) = value_and_grad(f, &x).unwrap();
+    assert_eq!(values(&loss), [5.0]);
+    assert_eq!((values(&twice), values(&same)), (vec![2.0, 4.0], vec![1.0, 2.0]));
+    assert_eq!(values(&gradient), [2.0, 4.0]);
+}
+
+#[test]
+fn transforms_nest() {
+    let x = scalar(2.0);
+    let cube = |x: &Array| x.square()?.multiply(x);
+    let third = grad(|x| grad(|x| grad(cube, x), x), &x).unwrap();
+    assert_eq!(values(&third), [6.0]);
+    let rows = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
+    let each = vmap(|row| grad(|row: &Array| row.square()?.sum(.., false), row), &rows, &[Some(0)], &[0]).unwrap();
+    assert_eq!(values(&each), [2.0, 4.0, 6.0, 8.0]);
+    let (_, along) = jvp(|x| grad(cube, x), &x, &scalar(1.0)).unwrap();
+    assert_eq!(values(&along), [12.0]);
+    let compiled = compile(move |x: &Array| grad(cube, x)).unwrap();
+    assert_eq!(values(&compiled.call(&x).unwrap()), [12.0]);
+    let through = grad(|x| compiled.call(x), &x).unwrap();
+    assert_eq!(values(&through), [12.0]);
+}
+
+#[test]
+fn vjp_and_jvp_are_products_with_the_jacobian() {
+    let x = row(&[1.0, 2.0, 3.0]);
+    let f = |x: &Array| Ok((x.square()?, x.sum(.., false)?));
+    let ((squares, sum), gradient) = vjp(f, &x, &(row(&[1.0, 0.0, 2.0]), scalar(10.0))).unwrap();
+    assert_eq!((values(&squares), values(&sum)), (vec![1.0, 4.0, 9.0], vec![6.0]));
+    assert_eq!(values(&gradient), [12.0, 10.0, 22.0]);
+    let (_, (squares, sum)) = jvp(f, &x, &row(&[1.0, 0.0, 2.0])).unwrap();
+    assert_eq!((values(&squares), values(&sum)), (vec![2.0, 0.0, 12.0], vec![3.0]));
+}
+
+#[test]
+fn an_argument_that_is_not_used_has_a_gradient_of_zero() {
+    let [used, unused] = grad(|[a, _]| a.sum(.., false), [&row(&[1.0]), &row(&[1.0, 2.0])]).unwrap();
+    assert_eq!((values(&used), values(&unused)), (vec![1.0], vec![0.0, 0.0]));
+}
+
+#[test]
+fn an_integer_argument_has_a_gradient_of_zero() {
+    let (whole, x) = (Array::from_slice(&[1i32, 2], &[2]).unwrap(), row(&[3.0, 4.0]));
+    let [to_whole, to_x] = grad(|[whole, x]| whole.multiply(x)?.sum(.., false), [&whole, &x]).unwrap();
+    assert_eq!(values(&to_x), [1.0, 2.0]);
+    println!("{to_whole:?} {:?}", to_whole.to_bytes());
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let x = row(&[1.0, 2.0]);
+    let text = grad(|x: &Array| x.square(), &x).unwrap_err().to_string();
+    let expected = "value_and_grad: the function's first output must be a floating-point scalar, and is float32[2]";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(grad(|x: &Array| x.as_type(DType::I32)?.sum(.., false), &x).is_err());
+    let text = vjp(|x: &Array| x.square(), &x, &scalar(1.0)).unwrap_err().to_string();
+    assert!(text.contains("cotangents") && text.contains("float32[2]"), "{text}");
+    let text = jvp(|x: &Array| x.square(), &x, &scalar(1.0)).unwrap_err().to_string();
+    assert!(text.contains("tangents") && text.contains("float32[]"), "{text}");
+    assert!(grad(|_: &[Array; 0]| Ok(scalar(1.0)), []).unwrap_err().to_string().contains("no array"));
+    assert!(grad(|_: &Array| Ok(Vec::<Array>::new()), &x).unwrap_err().to_string().contains("gave no array"));
+    for (axes, out) in [(&[Some(2)][..], &[0][..]), (&[Some(-3)], &[0]), (&[None], &[0]), (&[Some(0)], &[2]), (&[], &[0])] {
+        let rows = Array::zeros(&[2, 3], DType::F32).unwrap();
+        assert!(vmap(|row: &Array| row.square()?.sum(.., false), &rows, axes, out).is_err(), "{axes:?} {out:?}");
+    }
+}
+
+#[test]
+fn an_error_inside_comes_out_as_it_is() {
+    let x = row(&[1.0]);
+    #[derive(Debug, thiserror::Error)]
+    #[error("mine: 100%s")]
+    struct Mine;
+    let fail = |_: &Array| -> Result<Array> { Err(Error::other(Mine)) };
+    let mine = |error: Error| matches!(error, Error::Other(inner) if inner.is::<Mine>());
+    assert!(mine(grad(fail, &x).unwrap_err()));
+    assert!(mine(vjp(fail, &x, &x).unwrap_err()));
+    assert!(mine(jvp(fail, &x, &x).unwrap_err()));
+    assert!(mine(vmap(fail, &x, &[Some(0)], &[0]).unwrap_err()));
+    assert!(mine(checkpoint(fail, &x).unwrap_err()));
+    assert!(mine(CustomFunction::new(fail).call(&x).unwrap_err()));
+    assert!(mine(compile(fail).unwrap().call(&x).unwrap_err()));
+    assert!(mine(grad(|x| grad(fail, x), &x).unwrap_err()));
+    let twisted = |x: &Array| CustomFunction::new(wave).with_vjp(|_, _, _| Err(Error::other(Mine))).call(x);
+    assert!(mine(grad(twisted, &x).unwrap_err()));
+    // The next call works.
+    assert_eq!(values(&grad(|x: &Array| x.sum(.., false), &x).unwrap()), [1.0]);
+    // A failing operation inside is told with its own name.
+    let text = grad(|x: &Array| x.reshape(&[7])?.sum(.., false), &x).unwrap_err().to_string();
+    assert!(text.starts_with("reshape(float32[1])"), "{text}");
+}
+
+#[test]
+fn a_panic_inside_comes_out_as_an_error() {
+    let x = row(&[1.0]);
+    fn fail(_: &Array) -> Result<Array> {
+        panic!("broken %n %s")
+    }
+    let told = |error: Error| matches!(&error, Error::Panic { message, .. } if message == "broken %n %s");
+    assert!(told(grad(fail, &x).unwrap_err()));
+    assert!(told(vmap(fail, &x, &[Some(0)], &[0]).unwrap_err()));
+    assert!(told(checkpoint(fail, &x).unwrap_err()));
+    let compiled = compile(fail).unwrap();
+    assert!(told(compiled.call(&x).unwrap_err()));
+    assert!(told(compiled.call(&x).unwrap_err()));
+    let odd = grad(|_: &Array| -> Result<Array> { panic_any(7) }, &x).unwrap_err();
+    assert!(matches!(odd, Error::Panic { .. }), "{odd}");
+    assert_eq!(values(&grad(|x: &Array| x.sum(.., false), &x).unwrap()), [1.0]);
+}
+
+#[test]
+fn tracers_that_escape_are_harmless() {
+    let kept: RefCell<Vec<Array>> = RefCell::default();
+    let x = row(&[1.0, 2.0]);
+    let keep = |x: &Array| {
+        let square = x.square()?;
+        kept.borrow_mut().extend([x.clone(), square.clone()]);
+        square.sum(.., false)
+    };
+    grad(keep, &x).unwrap().eval().unwrap();
+    assert_eq!(values(&kept.borrow()[1]), [1.0, 4.0]);
+    kept.borrow_mut().clear();
+    vmap(keep, &Array::zeros(&[2, 3], DType::F32).unwrap(), &[Some(0)], &[0]).unwrap().eval().unwrap();
+    for tracer in &*kept.borrow() {
+        // They stand for one slice of many, or for no value at all: an answer or an error, not an end.
+        let _ = tracer.to_vec::<f32>();
+    }
+    kept.borrow_mut().clear();
+    let shared = std::rc::Rc::new(RefCell::new(Vec::new()));
+    let inside = std::rc::Rc::clone(&shared);
+    let compiled = compile(move |x: &Array| {
+        inside.borrow_mut().push(x.clone());
+        x.add(x)
+    });
+    compiled.unwrap().call(&x).unwrap().eval().unwrap();
+    assert!(shared.borrow()[0].to_vec::<f32>().is_err());
+}
+
+#[test]
+fn reading_inside_is_an_error_where_there_is_no_value() {
+    let x = row(&[1.0, 2.0]);
+    let read = |x: &Array| {
+        let first = x.to_vec::<f32>()?[0];
+        x.multiply(&Array::scalar(first)?)?.sum(.., false)
+    };
+    assert_eq!(values(&grad(read, &x).unwrap()), [1.0, 1.0]);
+    assert!(compile(read).unwrap().call(&x).is_err());
+    assert!(compile(|x: &Array| x.square()?.eval().map(|()| scalar(1.0))).unwrap().call(&x).is_err());
+    let inside = vmap(|x: &Array| x.square()?.eval().map(|()| scalar(1.0)), &x, &[Some(0)], &[0]);
+    assert!(inside.is_err());
+    assert_eq!(values(&x.add(&x).unwrap()), [2.0, 4.0]);
+}
+
+#[test]
+fn vmap_equals_a_loop() {
+    let a = Array::arange(0.0, 12.0, 1.0, DType::F32).unwrap().reshape(&[3, 4]).unwrap();
+    let b = Array::arange(0.0, 8.0, 1.0, DType::F32).unwrap().reshape(&[4, 2]).unwrap();
+    let product = vmap(|[a, b]| a.matmul(b), [&a, &b], &[Some(0), None], &[0]).unwrap();
+    assert_eq!(values(&product), values(&a.matmul(&b).unwrap()));
+    let turned = vmap(|[a, b]| a.matmul(b), [&a, &b], &[Some(0), None], &[1]).unwrap();
+    assert_eq!(values(&turned), values(&a.matmul(&b).unwrap().transpose(&[1, 0]).unwrap()));
+    let columns = vmap(|a: &Array| a.sum(.., false), &a, &[Some(-1)], &[-1]).unwrap();
+    assert_eq!(values(&columns), [12.0, 15.0, 18.0, 21.0]);
+    let constant = vmap(|_: &Array| Ok(scalar(7.0)), &a, &[Some(0)], &[0]).unwrap();
+    assert_eq!(values(&constant), [7.0; 3]);
+}
+
+#[test]
+fn compiled_functions_run_once_for_each_shape() {
+    let runs = std::rc::Rc::new(Cell::new(0));
+    let counted = |shapeless: bool| {
+        let runs = std::rc::Rc::clone(&runs);
+        runs.set(0);
+        let f = move |[x, y]: &[Array; 2]| {
+            runs.set(runs.get() + 1);
+            x.add(y)?.square()
+        };
+        if shapeless { compile_shapeless(f).unwrap() } else { compile(f).unwrap() }
+    };
+    for (shapeless, expected) in [(false, 3), (true, 2)] {
+        let compiled = counted(shapeless);
+        for len in [2, 3, 2, 3, 2] {
+            let x = row(&vec![1.0; len]);
+            assert_eq!(values(&compiled.call([&x, &x]).unwrap()), vec![4.0; len]);
+        }
+        let half = row(&[1.0]).as_type(DType::F16).unwrap();
+        assert_eq!(compiled.call([&half, &half]).unwrap().dtype(), DType::F16);
+        assert_eq!(runs.get(), expected, "shapeless: {shapeless}");
+    }
+}
+
+#[test]
+fn compiled_functions_of_one_expression_are_apart() {
+    let times = |factor: f32| compile(move |x: &Array| x.multiply(&Array::scalar(factor)?)).unwrap();
+    let x = row(&[1.0]);
+    for _ in 0..100 {
+        let (two, three) = (times(2.0), times(3.0));
+        assert_eq!(values(&two.call(&x).unwrap()), [2.0]);
+        assert_eq!(values(&three.call(&x).unwrap()), [3.0]);
+        drop(two);
+        assert_eq!(values(&times(5.0).call(&x).unwrap()), [5.0]);
+        assert_eq!(values(&three.call(&x).unwrap()), [3.0]);
+    }
+    let kept = times(2.0);
+    kept.call(&x).unwrap();
+    clear_compile_cache().unwrap();
+    assert_eq!(values(&kept.call(&x).unwrap()), [2.0]);
+}
+
+#[test]
+fn compiled_functions_refuse_what_they_cannot_do() {
+    let x = row(&[1.0]);
+    type Slot = RefCell<Option<mlx_core::transforms::Compiled<Array, Array>>>;
+    let slot: std::rc::Rc<Slot> = std::rc::Rc::default();
+    let inside = std::rc::Rc::clone(&slot);
+    *slot.borrow_mut() = Some(compile(move |x: &Array| inside.borrow().as_ref().unwrap().call(x)).unwrap());
+    let text = slot.borrow().as_ref().unwrap().call(&x).unwrap_err().to_string();
+    assert!(text.contains("from inside itself"), "{text}");
+    slot.borrow_mut().take();
+
+    let more = Cell::new(1);
+    let growing = compile(move |x: &Array| {
+        more.set(more.get() + 1);
+        Ok(vec![x.clone(); more.get()])
+    });
+    let growing = growing.unwrap();
+    assert_eq!(growing.call(&x).unwrap().len(), 2);
+    assert!(growing.call(&row(&[1.0, 2.0])).unwrap_err().to_string().contains("another number"));
+}
+
+#[test]
+fn checkpoints_compute_again_and_give_the_same() {
+    let x = row(&[0.5, -1.5]);
+    let plain = value_and_grad(wave, &x).unwrap();
+    let saved = value_and_grad(|x| checkpoint(wave, x), &x).unwrap();
+    assert_eq!(values(&plain.0), values(&saved.0));
+    assert_eq!(values(&plain.1), values(&saved.1));
+}
+
+#[test]
+fn custom_derivatives_are_used_and_checked() {
+    let x = row(&[1.0, 2.0]);
+    let with = |vjp: fn(&Array) -> Result<Array>| {
+        let f = move |x: &Array| {
+            CustomFunction::new(|x: &Array| x.square())
+                .with_vjp(move |_, cotangent: &Array, _| vjp(cotangent))
+                .with_jvp(|x, tangent| x.multiply(tangent)?.multiply(&scalar(100.0)))
+                .call(x)
+        };
+        (f, grad(move |x| f(x)?.sum(.., false), &x))
+    };
+    let (f, gradient) = with(|cotangent| cotangent.multiply(&scalar(-1.0)));
+    assert_eq!(values(&gradient.unwrap()), [-1.0, -1.0]);
+    let (_, along) = jvp(f, &x, &row(&[1.0, 1.0])).unwrap();
+    assert_eq!(values(&along), [100.0, 200.0]);
+    let (_, gradient) = with(|cotangent| cotangent.sum(.., false));
+    let text = gradient.unwrap_err().to_string();
+    assert!(text.contains("gradients") && text.contains("float32[2]"), "{text}");
+    let rows = x.reshape(&[2, 1]).unwrap();
+    let stacked = |x: &Array| {
+        CustomFunction::new(|x: &Array| x.square())
+            .with_vmap(|x, axes| Ok((x.multiply(&scalar(-1.0))?, vec![axes[0].unwrap()])))
+            .call(x)
+    };
+    assert_eq!(values(&vmap(stacked, &rows, &[Some(0)], &[0]).unwrap()), [-1.0, -2.0]);
+}
+
+#[test]
+fn transforms_work_on_every_thread_at_once() {
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            std::thread::spawn(move || {
+                let compiled = compile(|x: &Array| x.square()?.sum(.., false)).unwrap();
+                for step in 0..50 {
+                    let x = row(&[thread as f32, step as f32]);
+                    let expected = [2.0 * thread as f32, 2.0 * step as f32];
+                    assert_eq!(values(&grad(|x| compiled.call(x), &x).unwrap()), expected);
+                    assert_eq!(values(&vmap(|x: &Array| x.add(x), &x, &[Some(0)], &[0]).unwrap()), expected);
+                    assert!(grad(|_: &Array| -> Result<Array> { panic!("on purpose") }, &x).is_err());
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
