@@ -11,6 +11,8 @@ use crate::{Device, Error, Result};
 
 struct Streams {
     chosen: Cell<Option<Device>>,
+    /// Operations that this thread has built.
+    operations: Cell<u64>,
     cpu: RefCell<Option<Rc<StreamHandle>>>,
     gpu: RefCell<Option<Rc<StreamHandle>>>,
 }
@@ -25,13 +27,25 @@ impl Streams {
 }
 
 thread_local! {
-    static STREAMS: Streams = const { Streams { chosen: Cell::new(None), cpu: RefCell::new(None), gpu: RefCell::new(None) } };
+    static STREAMS: Streams = const {
+        Streams {
+            chosen: Cell::new(None),
+            operations: Cell::new(0),
+            cpu: RefCell::new(None),
+            gpu: RefCell::new(None),
+        }
+    };
 }
 
 /// The device of the innermost scope, else the best that there is.
 pub(crate) fn current_device() -> Device {
     let chosen = STREAMS.try_with(|streams| streams.chosen.get()).ok().flatten();
     chosen.unwrap_or_else(|| if ffi::device_is_available(Device::Gpu) { Device::Gpu } else { Device::Cpu })
+}
+
+/// How many operations this thread has built.
+pub(crate) fn operations() -> u64 {
+    STREAMS.try_with(|streams| streams.operations.get()).unwrap_or(0)
 }
 
 /// Calls `f` with the stream of the current device.
@@ -43,6 +57,7 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&StreamHandle) -> R) -> Result<R> {
     };
     let stream = STREAMS
         .try_with(|streams| {
+            streams.operations.set(streams.operations.get() + 1);
             let device = streams.chosen.get().unwrap_or_else(|| {
                 let device = current_device();
                 streams.chosen.set(Some(device));

@@ -102,11 +102,12 @@ fn an_argument_that_is_not_used_has_a_gradient_of_zero() {
 }
 
 #[test]
-fn an_integer_argument_has_a_gradient_of_zero() {
+fn an_integer_argument_has_a_gradient_of_its_own_dtype() {
     let (whole, x) = (Array::from_slice(&[1i32, 2], &[2]).unwrap(), row(&[3.0, 4.0]));
     let [to_whole, to_x] = grad(|[whole, x]| whole.multiply(x)?.sum(.., false), [&whole, &x]).unwrap();
     assert_eq!(values(&to_x), [1.0, 2.0]);
-    println!("{to_whole:?} {:?}", to_whole.to_bytes());
+    // The gradient is [3, 4]: cut to whole numbers, in this case without a loss.
+    assert_eq!(to_whole.to_vec::<i32>().unwrap(), [3, 4]);
 }
 
 #[test]
@@ -326,6 +327,56 @@ fn custom_derivatives_are_used_and_checked() {
             .call(x)
     };
     assert_eq!(values(&vmap(stacked, &rows, &[Some(0)], &[0]).unwrap()), [-1.0, -2.0]);
+}
+
+#[test]
+fn deep_graphs_have_room_and_deeper_ones_are_refused() {
+    let chain = |length: usize| {
+        move |x: &Array| {
+            let one = Array::scalar(1.0f32)?;
+            (0..length).try_fold(x.clone(), |y, _| y.add(&one))
+        }
+    };
+    // A test's thread has 2 MiB of stack, on which a fifth of this would not fit.
+    let (x, deep) = (scalar(0.0), 50_000);
+    assert_eq!(values(&grad(chain(deep), &x).unwrap()), [1.0]);
+    assert_eq!(values(&jvp(chain(deep), &x, &x).unwrap().1), [0.0]);
+    assert_eq!(values(&vmap(chain(deep), &row(&[0.0]), &[Some(0)], &[0]).unwrap()), [deep as f32]);
+    assert_eq!(values(&compile(chain(deep)).unwrap().call(&x).unwrap()), [deep as f32]);
+    let text = grad(|x| grad(chain(500_001), x), &x).unwrap_err().to_string();
+    assert!(text.contains("built 500001 operations"), "{text}");
+    assert_eq!(values(&grad(chain(10), &x).unwrap()), [1.0]);
+}
+
+/// Bytes of this process that are in memory.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_hundred_thousand_rounds_keep_memory_flat() {
+    const ROUNDS: usize = 200_000;
+    let x = row(&[0.5, -0.5]);
+    let compiled = compile(|x: &Array| x.square()?.sum(.., false)).unwrap();
+    let round = |step: usize| {
+        let gradient = grad(|x| compiled.call(x)?.add(&x.sigmoid()?.sum(.., false)?), &x)?;
+        let value = compiled.call(&gradient)?;
+        if step.is_multiple_of(2) { value.eval() } else { async_eval(&[&value]).and_then(|()| eval(&[&value])) }
+    };
+    let mut before = (0, 0);
+    for step in 0..ROUNDS {
+        round(step).unwrap();
+        if step == ROUNDS / 10 {
+            before = (memory::active_memory().unwrap(), resident());
+        }
+    }
+    let after = (memory::active_memory().unwrap(), resident());
+    // Other tests of this program hold a few arrays at the same time.
+    assert!(after.0 < before.0 + (1 << 20), "active memory went from {} to {}", before.0, after.0);
+    assert!(after.1 < before.1 + (24 << 20), "resident memory went from {} to {}", before.1, after.1);
 }
 
 #[test]

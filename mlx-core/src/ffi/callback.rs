@@ -27,7 +27,7 @@ pub(super) fn guard(op: &'static str, callback: impl FnOnce() -> Result<()>) -> 
 }
 
 /// Runs `f`; a panic becomes an error.
-pub(super) fn contain<R>(op: &'static str, f: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn contain<R>(op: &'static str, f: impl FnOnce() -> Result<R>) -> Result<R> {
     // The closure is not used again after a panic by anything here, so no broken invariant can be observed.
     catch_unwind(AssertUnwindSafe(f))
         .unwrap_or_else(|payload| Err(Error::Panic { op, message: text(&*payload) }))

@@ -22,6 +22,7 @@ mod vector;
 mod view;
 
 pub(crate) use array::{ArrayHandle, byte_count};
+pub(crate) use callback::contain;
 pub(crate) use closure::{
     Closure, JvpClosure, JvpFunction, VjpClosure, VjpFunction, VmapClosure, VmapFunction,
 };

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use super::arrays::outline;
+use super::stack::with_room;
 use super::{Arguments, Arrays, listed};
 use crate::ffi::{self, Closure};
 use crate::{Array, Device, Error, Result};
@@ -103,7 +104,7 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
             return Err(refuse("the function was called from inside itself"));
         }
         self.trace.arguments.replace(Some(arrangement));
-        let outputs = self.closure.apply("compile", &inputs);
+        let outputs = with_room("compile", || self.closure.apply("compile", &inputs));
         self.trace.arguments.take();
         let outputs = outputs?;
         let kept = self.trace.outputs.borrow();

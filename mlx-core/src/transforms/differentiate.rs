@@ -1,5 +1,6 @@
 //! Derivatives, forward and backward.
 
+use super::stack::with_room;
 use super::{Arguments, Arrays, listed, require_shapes, require_some};
 use crate::{Array, Error, Result, ffi};
 
@@ -44,7 +45,7 @@ pub fn value_and_grad<A: Arguments, O: Arrays>(
             _ => Ok(outputs),
         }
     };
-    let (values, gradients) = ffi::transforms::value_and_grad(&mut run, &inputs)?;
+    let (values, gradients) = with_room(OP, || ffi::transforms::value_and_grad(&mut run, &inputs))?;
     Ok((call.outputs()?.with_arrays(values)?, arguments.with_arrays(gradients)?))
 }
 
@@ -90,7 +91,7 @@ pub fn vjp<A: Arguments, O: Arrays>(
         require_shapes(OP, "cotangents", &weights, &outputs.iter().collect::<Vec<_>>())?;
         Ok(outputs)
     };
-    let (values, gradients) = ffi::transforms::vjp(&mut run, &inputs, &weights)?;
+    let (values, gradients) = with_room(OP, || ffi::transforms::vjp(&mut run, &inputs, &weights))?;
     Ok((call.outputs()?.with_arrays(values)?, primals.with_arrays(gradients)?))
 }
 
@@ -112,7 +113,8 @@ pub fn jvp<A: Arguments, O: Arrays>(
     require_some(OP, &inputs)?;
     require_shapes(OP, "tangents", &directions, &inputs)?;
     let mut call = Once::new(OP, f, |arrays| primals.with_arrays(arrays));
-    let (values, derivatives) = ffi::transforms::jvp(&mut |arrays| call.call(arrays), &inputs, &directions)?;
+    let mut run = |arrays: &[Array]| call.call(arrays);
+    let (values, derivatives) = with_room(OP, || ffi::transforms::jvp(&mut run, &inputs, &directions))?;
     let outputs = call.outputs()?;
     Ok((outputs.with_arrays(values)?, outputs.with_arrays(derivatives)?))
 }

@@ -19,13 +19,13 @@
 //! back in the same.
 //!
 //! A closure that returns an `Err` or panics makes the transform return that error, or [`Error::Panic`]; nothing else is
-//! touched. MLX walks a graph by recursion while it differentiates, compiles or vectorizes: [`Error::Op`] is no answer to
-//! a stack that is too small, so transforms run on one that is large enough for about a million operations.
+//! touched. A closure may build half a million operations, one upon the other; more are an `Err`.
 
 mod arrays;
 mod compile;
 mod custom;
 mod differentiate;
+mod stack;
 mod vectorize;
 
 pub use arrays::{Arguments, Arrays};
@@ -36,10 +36,11 @@ pub use vectorize::vmap;
 
 use crate::{Array, Error, Result};
 
-/// Calls a function of arrangements with a list of arrays, and gives its outputs as a list.
+/// The outputs of a function as a list.
 ///
 /// MLX reads the first output of several functions without asking whether there is one.
 fn listed<O: Arrays>(op: &'static str, outputs: &O) -> Result<Vec<Array>> {
+    stack::require_room(op)?;
     let arrays: Vec<Array> = outputs.arrays().into_iter().cloned().collect();
     if arrays.is_empty() {
         return Err(Error::Shape { op, message: "the function gave no array".to_owned() });

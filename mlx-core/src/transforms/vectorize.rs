@@ -1,6 +1,7 @@
 //! Vectorization: a function of single items becomes one of stacks.
 
 use super::differentiate::Once;
+use super::stack::with_room;
 use super::{Arguments, Arrays, require_some};
 use crate::{Array, Error, Result, ffi};
 
@@ -35,9 +36,9 @@ pub fn vmap<A: Arguments, O: Arrays>(
     require_some(OP, &inputs)?;
     let in_axes = cut_axes(&inputs, in_axes)?;
     let mut call = Once::new(OP, f, |arrays| arguments.with_arrays(arrays));
-    let outputs = ffi::transforms::vmap(&mut |arrays| call.call(arrays), &inputs, &in_axes, |traced| {
-        stack_axes(traced, out_axes)
-    })?;
+    let mut run = |arrays: &[Array]| call.call(arrays);
+    let stacked = |traced: &[Array]| stack_axes(traced, out_axes);
+    let outputs = with_room(OP, || ffi::transforms::vmap(&mut run, &inputs, &in_axes, stacked))?;
     call.outputs()?.with_arrays(outputs)
 }
 
