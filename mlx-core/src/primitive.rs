@@ -106,12 +106,7 @@ pub trait Primitive: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever differentiation is to fail with. As long as this is not implemented, it does.
-    fn vjp(
-        &self,
-        primals: &[Array],
-        cotangents: &[Array],
-        outputs: &[Array],
-    ) -> Result<Vec<Option<Array>>> {
+    fn vjp(&self, primals: &[Array], cotangents: &[Array], outputs: &[Array]) -> Result<Vec<Option<Array>>> {
         let _ = (primals, cotangents, outputs);
         Err(lacks(self.name(), "gradient"))
     }
@@ -244,7 +239,8 @@ impl<P: Primitive> Behaviour for Adapter<P> {
         let gradient = |position: &i32| {
             let position = *position as usize;
             let found = gradients.get_mut(position).and_then(Option::take);
-            let gradient = found.ok_or_else(|| lacks(self.name(), &format!("gradient with respect to input {position}")))?;
+            let gradient = found
+                .ok_or_else(|| lacks(self.name(), &format!("gradient with respect to input {position}")))?;
             self.fit(gradient, &primals[position], "gradient")
         };
         wanted.iter().map(gradient).collect()
@@ -260,7 +256,8 @@ impl<P: Primitive> Behaviour for Adapter<P> {
         self.require(specs.len(), derivatives.len(), "derivatives")?;
         for (derivative, spec) in derivatives.iter().zip(&specs) {
             if Spec::of(derivative) != *spec {
-                let message = format!("{}: a derivative is {}, not {spec:?}", self.name(), derivative.describe());
+                let message =
+                    format!("{}: a derivative is {}, not {spec:?}", self.name(), derivative.describe());
                 return Err(refuse(message));
             }
         }
@@ -289,7 +286,11 @@ impl<P: Primitive> Behaviour for Adapter<P> {
                 expected.shape.insert(*axis as usize, count);
             }
             if !fits || Spec::of(output) != expected {
-                let message = format!("{}: {} is not {expected:?} stacked along axis {axis}", self.name(), output.describe());
+                let message = format!(
+                    "{}: {} is not {expected:?} stacked along axis {axis}",
+                    self.name(),
+                    output.describe()
+                );
                 return Err(refuse(message));
             }
         }
@@ -325,7 +326,8 @@ impl<P: Primitive> Adapter<P> {
     /// `array` with the dtype of `like`, if it has the shape.
     fn fit(&self, array: Array, like: &Array, what: &str) -> Result<Array> {
         if array.shape() != like.shape() {
-            let message = format!("{}: a {what} is {}, not like {}", self.name(), array.describe(), like.describe());
+            let message =
+                format!("{}: a {what} is {}, not like {}", self.name(), array.describe(), like.describe());
             return Err(refuse(message));
         }
         if array.dtype() == like.dtype() { Ok(array) } else { array.as_type(like.dtype()) }

@@ -29,7 +29,9 @@ impl Primitive for Affine {
             return Err(Error::other(format!("affine takes x and b, not {} arrays", inputs.len())));
         };
         if x.dtype != DType::F32 || b.dtype != DType::F32 || !b.shape.is_empty() {
-            return Err(Error::other(format!("affine takes float32 and a float32 scalar, not {x:?} and {b:?}")));
+            return Err(Error::other(format!(
+                "affine takes float32 and a float32 scalar, not {x:?} and {b:?}"
+            )));
         }
         Ok(vec![x.clone(), Spec::new(&[], DType::I32)])
     }
@@ -187,11 +189,13 @@ fn a_wrong_type_is_an_error() {
     let read = custom(&[Spec::of(&a)], &[&a], |inputs, _| inputs[0].as_slice::<i32>().map(drop)).unwrap();
     let text = read.eval().unwrap_err().to_string();
     assert!(text.contains("custom: as_slice: the array holds float32, not int32"), "{text}");
-    let write = custom(&[Spec::of(&a)], &[&a], |_, outputs| outputs[0].as_mut_slice::<f64>().map(drop)).unwrap();
+    let write =
+        custom(&[Spec::of(&a)], &[&a], |_, outputs| outputs[0].as_mut_slice::<f64>().map(drop)).unwrap();
     assert!(write.eval().unwrap_err().to_string().contains("as_mut_slice"));
     // A byte that is no boolean does not become one.
     let byte = Array::from_slice(&[2u8], &[1]).unwrap();
-    let read = custom(&[Spec::of(&byte)], &[&byte], |inputs, _| inputs[0].as_slice::<bool>().map(drop)).unwrap();
+    let read =
+        custom(&[Spec::of(&byte)], &[&byte], |inputs, _| inputs[0].as_slice::<bool>().map(drop)).unwrap();
     assert!(read.eval().is_err());
 }
 
@@ -202,7 +206,8 @@ fn outputs_start_at_zero_and_end_as_nan_when_computing_fails() {
     assert_eq!(fine.to_vec::<f32>().unwrap(), [0.0, 0.0]);
 
     let specs = vec![Spec::new(&[2], DType::F32), Spec::new(&[2], DType::BF16), Spec::new(&[2], DType::I32)];
-    let failing = Custom { specs, eval: |_: &[View<'_>], _: &mut [ViewMut<'_>]| Err(Error::other("no %s luck")) };
+    let failing =
+        Custom { specs, eval: |_: &[View<'_>], _: &mut [ViewMut<'_>]| Err(Error::other("no %s luck")) };
     let [first, second, third] = apply(failing, &[&a]).unwrap();
     let text = first.eval().unwrap_err().to_string();
     assert!(text.contains("custom: no %s luck"), "{text}");

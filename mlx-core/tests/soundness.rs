@@ -1,6 +1,9 @@
 //! Calls that once read memory that is not theirs, crashed, or gave wrong numbers. Each must be an error or right.
 
-use mlx_core::{Array, AttentionMask, DType, Error, Quantization, memory, nn, scaled_dot_product_attention};
+use mlx_core::{
+    Array, AttentionMask, DType, Device, Error, Quantization, async_eval, memory, nn,
+    scaled_dot_product_attention,
+};
 
 fn iota(shape: &[i32]) -> Array {
     let size = shape.iter().product::<i32>();
@@ -272,4 +275,31 @@ fn any_chain_of_views_reads_right() {
         let doubled: Vec<f32> = expected.iter().map(|e| e + e).collect();
         assert_eq!(array.add(&array).unwrap().to_vec::<f32>().unwrap(), doubled, "{chain}, added");
     }
+}
+
+/// The worker of a CPU stream writes results after `async_eval` has returned, and their memory must outlive that.
+#[test]
+fn an_array_that_is_dropped_while_it_is_computed_keeps_its_memory() {
+    const SIDE: i32 = 256;
+    let slow = |step: usize| {
+        let a = Array::full(&[SIDE, SIDE], step as f32).unwrap();
+        let product = a.matmul(&a).unwrap().matmul(&a).unwrap();
+        async_eval(&[&product]).unwrap();
+        product
+    };
+    for step in 0..20 {
+        let kept = slow(step);
+        drop((slow(step + 1), slow(step + 2).clone()));
+        let pattern = vec![7.5f32; (SIDE * SIDE) as usize];
+        let others: Vec<Array> =
+            (0..4).map(|_| Array::from_slice(&pattern, &[SIDE, SIDE]).unwrap()).collect();
+        Device::Cpu.synchronize().unwrap();
+        for other in others {
+            assert!(other.to_vec::<f32>().unwrap().iter().all(|x| *x == 7.5), "round {step}");
+        }
+        let expected = (step as f32).powi(3) * (SIDE * SIDE) as f32;
+        assert!(kept.to_vec::<f32>().unwrap().iter().all(|x| *x == expected), "round {step}");
+    }
+    // Nor does a thread wait for ever, or end before its results are there.
+    std::thread::spawn(move || drop(slow(1))).join().unwrap();
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::panic::panic_any;
 
 use mlx_core::transforms::{
-    CustomFunction, checkpoint, clear_compile_cache, compile, compile_shapeless, grad, jvp, value_and_grad, vjp, vmap,
+    CustomFunction, checkpoint, clear_compile_cache, compile, compile_shapeless, grad, jvp, value_and_grad,
+    vjp, vmap,
 };
 use mlx_core::{Array, DType, Error, Result, async_eval, eval, memory};
 
@@ -74,7 +75,8 @@ fn transforms_nest() {
     let third = grad(|x| grad(|x| grad(cube, x), x), &x).unwrap();
     assert_eq!(values(&third), [6.0]);
     let rows = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
-    let each = vmap(|row| grad(|row: &Array| row.square()?.sum(.., false), row), &rows, &[Some(0)], &[0]).unwrap();
+    let each =
+        vmap(|row| grad(|row: &Array| row.square()?.sum(.., false), row), &rows, &[Some(0)], &[0]).unwrap();
     assert_eq!(values(&each), [2.0, 4.0, 6.0, 8.0]);
     let (_, along) = jvp(|x| grad(cube, x), &x, &scalar(1.0)).unwrap();
     assert_eq!(values(&along), [12.0]);
@@ -114,7 +116,8 @@ fn an_integer_argument_has_a_gradient_of_its_own_dtype() {
 fn what_does_not_fit_is_refused() {
     let x = row(&[1.0, 2.0]);
     let text = grad(|x: &Array| x.square(), &x).unwrap_err().to_string();
-    let expected = "value_and_grad: the function's first output must be a floating-point scalar, and is float32[2]";
+    let expected =
+        "value_and_grad: the function's first output must be a floating-point scalar, and is float32[2]";
     assert!(text.starts_with(expected), "{text}");
     assert!(grad(|x: &Array| x.as_type(DType::I32)?.sum(.., false), &x).is_err());
     let text = vjp(|x: &Array| x.square(), &x, &scalar(1.0)).unwrap_err().to_string();
@@ -123,9 +126,14 @@ fn what_does_not_fit_is_refused() {
     assert!(text.contains("tangents") && text.contains("float32[]"), "{text}");
     assert!(grad(|_: &[Array; 0]| Ok(scalar(1.0)), []).unwrap_err().to_string().contains("no array"));
     assert!(grad(|_: &Array| Ok(Vec::<Array>::new()), &x).unwrap_err().to_string().contains("gave no array"));
-    for (axes, out) in [(&[Some(2)][..], &[0][..]), (&[Some(-3)], &[0]), (&[None], &[0]), (&[Some(0)], &[2]), (&[], &[0])] {
+    for (axes, out) in
+        [(&[Some(2)][..], &[0][..]), (&[Some(-3)], &[0]), (&[None], &[0]), (&[Some(0)], &[2]), (&[], &[0])]
+    {
         let rows = Array::zeros(&[2, 3], DType::F32).unwrap();
-        assert!(vmap(|row: &Array| row.square()?.sum(.., false), &rows, axes, out).is_err(), "{axes:?} {out:?}");
+        assert!(
+            vmap(|row: &Array| row.square()?.sum(.., false), &rows, axes, out).is_err(),
+            "{axes:?} {out:?}"
+        );
     }
 }
 
@@ -364,7 +372,11 @@ fn two_hundred_thousand_rounds_keep_memory_flat() {
     let round = |step: usize| {
         let gradient = grad(|x| compiled.call(x)?.add(&x.sigmoid()?.sum(.., false)?), &x)?;
         let value = compiled.call(&gradient)?;
-        if step.is_multiple_of(2) { value.eval() } else { async_eval(&[&value]).and_then(|()| eval(&[&value])) }
+        if step.is_multiple_of(2) {
+            value.eval()
+        } else {
+            async_eval(&[&value]).and_then(|()| eval(&[&value]))
+        }
     };
     let mut before = (0, 0);
     for step in 0..ROUNDS {

@@ -61,7 +61,8 @@ impl<'a> Operand<'a> {
 
     /// Elements before and after the first one that the strides reach.
     fn reach(&self) -> (usize, usize) {
-        let steps = self.shape.iter().zip(self.strides).map(|(length, stride)| (i64::from(*length) - 1) * stride);
+        let steps =
+            self.shape.iter().zip(self.strides).map(|(length, stride)| (i64::from(*length) - 1) * stride);
         let (mut before, mut after) = (0, 0);
         for step in steps {
             if step < 0 { before -= step } else { after += step }

@@ -36,7 +36,9 @@ pub(super) fn with_room<R>(op: &'static str, transform: impl FnOnce() -> Result<
     // A thread that is ending keeps no stack.
     let mut stack = match STACKS.try_with(Cell::take).ok().flatten() {
         Some(stack) => stack,
-        None => DefaultStack::new(STACK).map_err(|error| refuse(op, format!("no room for a stack: {error}")))?,
+        None => {
+            DefaultStack::new(STACK).map_err(|error| refuse(op, format!("no room for a stack: {error}")))?
+        }
     };
     BEGAN.set(Some(stream::operations()));
     let outcome = on_stack(&mut stack, || ffi::contain(op, transform));
