@@ -204,8 +204,8 @@ impl Array {
         format!("{}{:?}", self.dtype(), self.shape())
     }
 
-    pub(crate) fn mark_failed(&self) {
-        self.handle.mark_failed();
+    pub(crate) fn handle(&self) -> &ArrayHandle {
+        &self.handle
     }
 
     pub(crate) fn from_handle(handle: ArrayHandle) -> Self {

@@ -254,6 +254,19 @@ fn a_failure_in_an_asynchronous_evaluation_arrives() {
 }
 
 #[test]
+fn a_failure_is_told_by_all_that_were_evaluated_together() {
+    let a = row(&[1.0]);
+    let bad = custom(&[Spec::of(&a)], &[&a], |_, _| Err(Error::other("broken"))).unwrap();
+    let (first, second) = (bad.add(&a).unwrap(), bad.multiply(&a).unwrap());
+    async_eval(&[&first, &second]).unwrap();
+    let copy = second.clone();
+    assert!(first.eval().unwrap_err().to_string().contains("broken"));
+    assert!(second.to_vec::<f32>().unwrap_err().to_string().contains("has failed before"));
+    assert!(copy.eval().is_err());
+    assert!(eval(&[&first]).is_err() || first.eval().is_err());
+}
+
+#[test]
 fn what_does_not_fit_is_refused_when_the_graph_is_built() {
     let a = row(&[1.0]);
     let text = apply::<2>(Affine::new(1.0), &[&a]).unwrap_err().to_string();

@@ -1,7 +1,8 @@
 //! The owner of one `mlx_array` handle, and the reading of its memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::c_void;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlx_sys::{mlx_array, mlx_dtype_ as CDType};
@@ -20,8 +21,9 @@ pub(crate) fn live() -> usize {
 /// Owns one reference to an MLX array. The raw pointer inside makes it neither `Send` nor `Sync`.
 pub(crate) struct ArrayHandle {
     raw: mlx_array,
-    /// Evaluating it failed. MLX tells that once and then counts the array as computed, though nobody filled its memory.
-    failed: Cell<bool>,
+    /// Whether evaluating it failed. MLX tells that once and then counts the array as computed, though nobody filled its
+    /// memory. Handles that were evaluated together share the answer.
+    failed: OnceCell<Rc<Cell<bool>>>,
 }
 
 impl ArrayHandle {
@@ -32,7 +34,7 @@ impl ArrayHandle {
 
     fn own(raw: mlx_array) -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
-        ArrayHandle { raw, failed: Cell::new(false) }
+        ArrayHandle { raw, failed: OnceCell::new() }
     }
 
     pub(crate) fn as_raw(&self) -> mlx_array {
@@ -76,7 +78,9 @@ impl ArrayHandle {
         // only when no memory is left for the reference, in which case the copy stays empty and every use of it is an
         // error by mlx-c's own check.
         unsafe { mlx_sys::mlx_array_set(&mut copy.raw, self.raw) };
-        copy.failed.set(self.failed.get());
+        if let Some(failed) = self.failed.get() {
+            copy.share_failure(failed);
+        }
         copy
     }
 
@@ -108,7 +112,7 @@ impl ArrayHandle {
     }
 
     pub(crate) fn eval(&self, operand: &Array) -> Result<()> {
-        if self.failed.get() {
+        if self.has_failed() {
             return Err(Error::Op {
                 op: "eval",
                 operands: operand.describe(),
@@ -117,13 +121,25 @@ impl ArrayHandle {
         }
         // SAFETY: the handle is live. Evaluation reports failures by its status.
         let outcome = door::check("eval", &[operand], unsafe { mlx_sys::mlx_array_eval(self.raw) });
-        self.failed.set(outcome.is_err());
+        if outcome.is_err() {
+            self.mark_failed();
+        }
         outcome
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.get().is_some_and(|failed| failed.get())
+    }
+
+    /// Fails from now on if `failed` is or becomes true.
+    pub(crate) fn share_failure(&self, failed: &Rc<Cell<bool>>) {
+        // A handle that shares a failure already belongs to an evaluation that is under way.
+        let _ = self.failed.set(Rc::clone(failed));
     }
 
     /// Remembers that an evaluation which included this array failed.
     pub(crate) fn mark_failed(&self) {
-        self.failed.set(true);
+        self.failed.get_or_init(Rc::default).set(true);
     }
 
     /// Whether the elements lie in row-major order without gaps, by the strides themselves: MLX's own flag is wrong for
@@ -148,7 +164,7 @@ impl ArrayHandle {
 
     /// The bytes of an evaluated array whose elements lie in row-major order without gaps.
     pub(crate) fn contiguous_bytes(&self) -> Option<&[u8]> {
-        if self.failed.get() || !self.is_available() || !self.is_row_major() {
+        if self.has_failed() || !self.is_available() || !self.is_row_major() {
             return None;
         }
         let len = self.size() * self.dtype().size();

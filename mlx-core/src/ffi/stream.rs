@@ -1,5 +1,7 @@
 //! The owner of one `mlx_stream`, and questions about devices.
 
+use std::sync::Once;
+
 use mlx_sys::{mlx_device, mlx_device_type_ as CDevice, mlx_stream};
 
 use super::door;
@@ -13,6 +15,12 @@ pub(crate) struct StreamHandle {
 impl StreamHandle {
     /// The calling thread's default stream on `device`; MLX makes it on first use.
     pub(crate) fn of_thread(device: Device) -> Result<Self> {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(start_scheduler);
+        StreamHandle::default_of(device)
+    }
+
+    fn default_of(device: Device) -> Result<Self> {
         let mut stream = StreamHandle { raw: mlx_stream { ctx: std::ptr::null_mut() } };
         let device = DeviceHandle::new(device);
         // SAFETY: both handles are live, and an empty stream handle may be filled.
@@ -35,6 +43,27 @@ impl Drop for StreamHandle {
     fn drop(&mut self) {
         // SAFETY: this owner's handle is not used again. It holds a name only, so work on the stream is not touched.
         unsafe { mlx_sys::mlx_stream_free(self.raw) };
+    }
+}
+
+/// Makes a thread that does nothing MLX's main thread.
+///
+/// The thread that starts MLX's scheduler is its main one, on which a failure comes out of whatever is scheduled next,
+/// be it the signal that others wait for: they would wait for ever. On all other threads it comes out of the wait.
+fn start_scheduler() {
+    let (started, wait) = std::sync::mpsc::channel();
+    let idle = move || {
+        // A stream of this thread, which also starts the scheduler. A failure comes up again on the caller's thread.
+        let stream = StreamHandle::default_of(Device::Cpu);
+        let synchronized = stream.map(|stream| stream.synchronize());
+        let _ = started.send(synchronized.is_ok());
+        loop {
+            std::thread::park();
+        }
+    };
+    // Without a thread the caller's becomes the main one, as MLX has it.
+    if std::thread::Builder::new().name("mlx-main".to_owned()).spawn(idle).is_ok() {
+        let _ = wait.recv();
     }
 }
 
