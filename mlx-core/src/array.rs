@@ -255,10 +255,7 @@ fn show(dtype: DType, bytes: &[u8]) -> String {
         DType::BF16 => half::bf16::from_bytes(bytes).to_string(),
         DType::F32 => f32::from_bytes(bytes).to_string(),
         DType::F64 => f64::from_bytes(bytes).to_string(),
-        DType::Complex64 => {
-            let (re, im) = bytes.split_at(bytes.len() / 2);
-            format!("{}+{}i", f32::from_bytes(re), f32::from_bytes(im))
-        }
+        DType::Complex64 => num_complex::Complex32::from_bytes(bytes).to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Rust types that array elements can be read and written as.
 
 use half::{bf16, f16};
+use num_complex::Complex32;
 
 use crate::DType;
 
@@ -48,5 +49,16 @@ impl sealed::Bytes for bool {
     // Rust allows only 0 and 1 in its own booleans; what MLX computes is not taken on trust.
     fn from_bytes(bytes: &[u8]) -> Self {
         bytes.first().is_some_and(|byte| *byte != 0)
+    }
+}
+
+impl Element for Complex32 {
+    const DTYPE: DType = DType::Complex64;
+}
+
+impl sealed::Bytes for Complex32 {
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let (re, im) = bytes.split_at(bytes.len() / 2);
+        Complex32::new(f32::from_bytes(re), f32::from_bytes(im))
     }
 }

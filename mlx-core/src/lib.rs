@@ -45,6 +45,7 @@ pub use device::{Device, clear_streams, version};
 pub use dtype::DType;
 pub use element::Element;
 pub use error::{Error, Result};
+pub use num_complex::Complex32;
 pub use ops::{
     AttentionMask, Axes, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
 };

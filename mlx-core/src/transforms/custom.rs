@@ -45,12 +45,13 @@ where
 /// # Ok::<(), mlx_core::Error>(())
 /// ```
 pub struct CustomFunction<I, O> {
-    f: Box<dyn Fn(&I) -> Result<O>>,
+    f: Box<Forward<I, O>>,
     vjp: Option<Box<Vjp<I, O>>>,
     jvp: Option<Box<Jvp<I, O>>>,
     vmap: Option<Box<Vmap<I, O>>>,
 }
 
+type Forward<I, O> = dyn Fn(&I) -> Result<O>;
 type Vjp<I, O> = dyn Fn(&I, &O, &O) -> Result<I>;
 type Jvp<I, O> = dyn Fn(&I, &I) -> Result<O>;
 type Vmap<I, O> = dyn Fn(&I, &[Option<i32>]) -> Result<(O, Vec<i32>)>;
