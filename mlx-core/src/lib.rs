@@ -47,5 +47,7 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
+    AttentionMask, Axes, BlockMasks, Frequencies, Join, Padding, Quantization, async_eval,
+    attention_with_sinks, broadcast_arrays, concatenate, depends, einsum, eval, meshgrid,
+    scaled_dot_product_attention, select, stack,
 };

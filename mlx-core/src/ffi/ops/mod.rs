@@ -6,9 +6,12 @@ mod elementwise;
 mod evaluate;
 mod fast;
 mod index;
+mod matmul;
 mod quantized;
 mod reduce;
 mod shape;
+mod slice;
+mod sort;
 
 use mlx_sys::{mlx_array, mlx_optional_int};
 
@@ -17,9 +20,12 @@ pub(crate) use elementwise::*;
 pub(crate) use evaluate::*;
 pub(crate) use fast::*;
 pub(crate) use index::*;
+pub(crate) use matmul::*;
 pub(crate) use quantized::*;
 pub(crate) use reduce::*;
 pub(crate) use shape::*;
+pub(crate) use slice::*;
+pub(crate) use sort::*;
 
 use crate::Array;
 
