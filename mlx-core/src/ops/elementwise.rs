@@ -1,5 +1,7 @@
 //! Operations that treat each element by itself. Two operands are broadcast to a common shape and promoted to a common
 //! dtype, as NumPy does.
+//!
+//! MLX computes cos, erf, erfinv, exp, logaddexp, sigmoid and sin of float64 in single precision.
 
 use crate::ffi::ops::Nearness;
 use crate::ffi::{self, c, door};
@@ -40,7 +42,7 @@ unary! {
     abs => mlx_abs, "mlx_abs";
     /// `-x`
     negative => mlx_negative, "mlx_negative";
-    /// -1, 0 or 1 with the sign of `x`; NaN stays NaN.
+    /// -1, 0 or 1 with the sign of `x`; 0 for NaN.
     sign => mlx_sign, "mlx_sign";
     /// `1 / x`; integers give float32.
     reciprocal => mlx_reciprocal, "mlx_reciprocal";
@@ -167,8 +169,6 @@ binary! {
     bitwise_and => mlx_bitwise_and, "mlx_bitwise_and";
     /// The bits that `a` or `b` has.
     bitwise_or => mlx_bitwise_or, "mlx_bitwise_or";
-    /// The bits that only one of `a` and `b` has.
-    bitwise_xor => mlx_bitwise_xor, "mlx_bitwise_xor";
     /// The bits of `a` moved up by `b` places, which must be less than the width of the type: otherwise the bits may be any.
     left_shift => mlx_left_shift, "mlx_left_shift";
     /// The bits of `a` moved down by `b` places, which must be less than the width of the type: otherwise the bits may be
@@ -220,6 +220,19 @@ impl Array {
     #[doc(alias = "mlx_from_fp8")]
     pub fn from_fp8(&self, dtype: DType) -> Result<Array> {
         ffi::ops::from_fp8(self, dtype)
+    }
+
+    /// The bits that only one of `a` and `b` has.
+    ///
+    /// # Errors
+    /// When the shapes cannot be broadcast together or the elements are neither integers nor booleans.
+    #[doc(alias = "mlx_bitwise_xor")]
+    pub fn bitwise_xor(&self, other: &Array) -> Result<Array> {
+        if self.dtype() == DType::Bool && other.dtype() == DType::Bool {
+            // MLX's own gives the first operand where it may write into that one's memory.
+            return self.logical_xor(other);
+        }
+        door::binary("bitwise_xor", c::mlx_bitwise_xor, self, other)
     }
 
     /// The scalar `value` in this array's dtype, for arithmetic that must not promote it.
