@@ -5,7 +5,7 @@
 //! raise an error in mid-graph; there a position outside becomes the nearest one inside.
 
 use crate::primitive::{Primitive, Spec, View, ViewMut, apply};
-use crate::{Array, DType, Device, Error, Result};
+use crate::{Array, DType, Device, Error, Result, transforms};
 
 /// The positions that are allowed: 0 to `last`, and `-wrap` to -1 counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn inside(op: &'static str, positions: &Array, limits: &[Limit]) -> R
                 return Err(outside(op, position, *limit));
             }
         }
-        return Ok(positions.clone());
+        return without_gradient(positions);
     }
     checked_later(op, positions, limits)
 }
@@ -53,6 +53,7 @@ pub(super) fn inside(op: &'static str, positions: &Array, limits: &[Limit]) -> R
 /// As [`inside`], in row-major uint32 on a CPU, which some kernels rely on.
 pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit]) -> Result<Array> {
     require_integers(op, positions.dtype())?;
+    let positions = &without_gradient(positions)?;
     if positions.size() == 0 {
         return positions.as_type(DType::U32);
     }
@@ -69,6 +70,11 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
     }
     let [checked] = apply(Positions { op, limits: limits.to_vec() }, &[positions])?;
     Ok(checked)
+}
+
+/// Positions have no gradient, and MLX does not differentiate what follows positions that could have one.
+fn without_gradient(positions: &Array) -> Result<Array> {
+    if transforms::under_way() { positions.stop_gradient() } else { Ok(positions.clone()) }
 }
 
 fn require_integers(op: &'static str, dtype: DType) -> Result<()> {
@@ -134,11 +140,6 @@ impl Primitive for Positions {
             };
         }
         check!(U8 => u8, U16 => u16, U32 => u32, U64 => u64, I8 => i8, I16 => i16, I32 => i32, I64 => i64)
-    }
-
-    /// Positions have no gradient.
-    fn vjp(&self, primals: &[Array], _: &[Array], _: &[Array]) -> Result<Vec<Option<Array>>> {
-        primals.iter().map(|primal| Array::zeros(primal.shape(), primal.dtype()).map(Some)).collect()
     }
 
     fn vmap(&self, inputs: &[Array], axes: &[Option<i32>]) -> Result<(Vec<Array>, Vec<i32>)> {

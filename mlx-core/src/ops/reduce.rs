@@ -94,7 +94,9 @@ impl Array {
         for axis in axes.iter() {
             self.axis_length("softmax", *axis)?;
         }
-        ffi::ops::softmax(self, &axes, precise)
+        let scaled = ffi::ops::softmax(self, &axes, precise)?;
+        // MLX's kernel divides by the length of the last axis.
+        if scaled.size() == 0 { Array::zeros(scaled.shape(), scaled.dtype()) } else { Ok(scaled) }
     }
 
     /// The product of the lengths of `axes`, as a scalar of `dtype`; its inverse if `inverted`.

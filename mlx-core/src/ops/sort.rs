@@ -1,7 +1,7 @@
 //! Operations on the order of elements. NaN comes last.
 
 use crate::ffi::{self, c, door};
-use crate::{Array, Error, Result};
+use crate::{Array, DType, Error, Result};
 
 impl Array {
     /// The elements in ascending order along `axis`.
@@ -10,7 +10,9 @@ impl Array {
     /// When there is no such axis.
     #[doc(alias = "mlx_sort_axis", alias = "mlx_sort")]
     pub fn sort(&self, axis: i32) -> Result<Array> {
-        door::axis("sort", c::mlx_sort_axis, self, axis)
+        self.axis_index("sort", axis)?;
+        // MLX's kernels divide by the length of the axis.
+        if self.size() == 0 { Ok(self.clone()) } else { door::axis("sort", c::mlx_sort_axis, self, axis) }
     }
 
     /// The positions of the elements in ascending order along `axis`, as uint32.
@@ -19,6 +21,10 @@ impl Array {
     /// When there is no such axis.
     #[doc(alias = "mlx_argsort_axis", alias = "mlx_argsort")]
     pub fn argsort(&self, axis: i32) -> Result<Array> {
+        self.axis_index("argsort", axis)?;
+        if self.size() == 0 {
+            return Array::zeros(self.shape(), DType::U32);
+        }
         door::axis("argsort", c::mlx_argsort_axis, self, axis)
     }
 
