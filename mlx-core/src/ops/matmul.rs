@@ -47,7 +47,7 @@ impl Array {
     /// Sum of the products along `axis`, `Σ conj(a) b`, with the other axes broadcast.
     ///
     /// # Errors
-    /// When there is no such axis, or its lengths differ.
+    /// When the arrays do not both have this axis, or its lengths differ.
     #[doc(alias = "mlx_vecdot")]
     pub fn vecdot(&self, other: &Array, axis: i32) -> Result<Array> {
         ffi::ops::vecdot(self, other, axis)
