@@ -2,6 +2,7 @@
 //! family, as in [`crate::ops`].
 
 mod create;
+mod dropout;
 mod elementwise;
 mod evaluate;
 mod fast;
@@ -13,6 +14,7 @@ mod shape;
 use mlx_sys::{mlx_array, mlx_optional_int};
 
 pub(crate) use create::*;
+pub(crate) use dropout::*;
 pub(crate) use elementwise::*;
 pub(crate) use evaluate::*;
 pub(crate) use fast::*;
