@@ -37,6 +37,7 @@ pub mod loss;
 pub mod memory;
 pub mod nn;
 mod ops;
+pub mod optim;
 pub mod primitive;
 mod stream;
 pub mod transforms;
