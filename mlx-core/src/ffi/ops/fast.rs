@@ -16,6 +16,14 @@ pub(crate) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Ar
     })
 }
 
+pub(crate) fn layer_norm(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
+    let operands: Vec<&Array> = [Some(x), weight, bias].into_iter().flatten().collect();
+    door::call("layer_norm", &operands, |out, s| {
+        // SAFETY: the handles are live for the call; an empty weight and an empty bias mean none.
+        unsafe { mlx_sys::mlx_fast_layer_norm(out, x.raw(), or_none(weight), or_none(bias), eps, s) }
+    })
+}
+
 pub(crate) fn rope(
     x: &Array,
     dims: i32,
@@ -86,5 +94,13 @@ pub(crate) fn attention(
                 s,
             )
         }
+    })
+}
+
+/// MLX checks shapes and dtypes, but does not look whether the targets are classes: the caller has.
+pub(crate) fn cross_entropy(logits: &Array, targets: &Array) -> Result<Array> {
+    door::call("cross_entropy", &[logits, targets], |out, s| {
+        // SAFETY: the handles are live for the call, and every target lies inside the last axis of the logits.
+        unsafe { mlx_sys::mlx_fast_cross_entropy(out, logits.raw(), targets.raw(), s) }
     })
 }

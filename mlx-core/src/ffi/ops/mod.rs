@@ -2,6 +2,7 @@
 //! family, as in [`crate::ops`].
 
 mod create;
+mod dropout;
 mod elementwise;
 mod evaluate;
 mod fast;
@@ -16,6 +17,7 @@ mod sort;
 use mlx_sys::{mlx_array, mlx_optional_int};
 
 pub(crate) use create::*;
+pub(crate) use dropout::*;
 pub(crate) use elementwise::*;
 pub(crate) use evaluate::*;
 pub(crate) use fast::*;
