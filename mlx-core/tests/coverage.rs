@@ -32,7 +32,11 @@ fn functions() -> BTreeSet<String> {
         let rest = line.trim().strip_prefix("pub fn ")?;
         rest.split('(').next().map(str::to_owned)
     };
-    bindings.lines().filter_map(name).filter(|name| name.trim_start_matches('_').starts_with("mlx_")).collect()
+    bindings
+        .lines()
+        .filter_map(name)
+        .filter(|name| name.trim_start_matches('_').starts_with("mlx_"))
+        .collect()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -88,12 +92,14 @@ fn items() -> BTreeMap<String, BTreeSet<String>> {
             let top = !line.starts_with(' ');
             if top && text.starts_with("impl") {
                 let target = text.split(" for ").last().unwrap().trim_start_matches("impl");
-                let target = target.split_once("> ").filter(|_| target.starts_with('<')).map_or(target, |(_, t)| t);
+                let target =
+                    target.split_once("> ").filter(|_| target.starts_with('<')).map_or(target, |(_, t)| t);
                 owner = words(target).next().map(str::to_owned);
             }
             let table = text.split_once(" => ").filter(|_| text.ends_with(';') && text.contains("\"mlx_"));
             if let Some((name, rest)) = table.filter(|(name, _)| words(name).eq([*name])) {
-                let method = text.len() != line.len() && owner.as_deref() == Some("Array") && module.is_empty();
+                let method =
+                    text.len() != line.len() && owner.as_deref() == Some("Array") && module.is_empty();
                 let item = if method { format!("Array::{name}") } else { format!("{module}{name}") };
                 for alias in quoted(rest) {
                     items.entry(alias.to_owned()).or_default().insert(item.clone());
@@ -155,11 +161,14 @@ fn left_out() -> BTreeMap<String, String> {
 #[test]
 fn every_function_is_bound_or_left_out_for_a_reason() {
     let (functions, items, used, left_out) = (functions(), items(), used(), left_out());
-    let unknown: Vec<&String> = items.keys().chain(left_out.keys()).filter(|name| !functions.contains(*name)).collect();
+    let unknown: Vec<&String> =
+        items.keys().chain(left_out.keys()).filter(|name| !functions.contains(*name)).collect();
     let types = ["mlx_compile_mode", "mlx_map_string_to_array", "mlx_closure"];
     let unknown: Vec<_> = unknown.into_iter().filter(|name| !types.contains(&name.as_str())).collect();
     assert!(unknown.is_empty(), "mlx-c has no functions of these names: {unknown:?}");
-    let list = |names: &BTreeSet<String>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list = |names: &BTreeSet<String>| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
     let (mut rows, mut missing, mut twice) = (String::new(), Vec::new(), Vec::new());
     let (mut bound, mut inside, mut out) = (0, 0, 0);
     for name in &functions {

@@ -86,7 +86,7 @@ fn run(case: &str, x: &[Array]) -> Result<Vec<Array>> {
 #[test]
 fn values_are_numpys() {
     let near = |case: &str, dtype| if case.starts_with("linspace") { tolerance(dtype) } else { EXACT };
-    Reference::open("shape").check(near, run);
+    Reference::open("shape").check_all(near, run);
 }
 
 /// The same, but of arrays that are views, and with positions that are not known when they are used.
@@ -98,7 +98,7 @@ fn values_are_numpys_of_views_and_of_positions_to_come() {
         let view = a.transpose(&axes)?.contiguous()?.transpose(&axes)?;
         if a.dtype() == DType::Bool { Ok(view) } else { view.add(&Array::zeros(&[], a.dtype())?) }
     };
-    Reference::open("shape").check(
+    Reference::open("shape").check_all(
         |case, dtype| if case.starts_with("linspace") { tolerance(dtype) } else { EXACT },
         |case, x| run(case, &x.iter().map(disguised).collect::<Result<Vec<_>>>()?),
     );

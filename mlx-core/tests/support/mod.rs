@@ -80,7 +80,7 @@ impl Reference {
     /// `tolerance` allows, and reports all that is off.
     ///
     /// Nothing else refers to the inputs when a result is computed, so MLX may write it into their memory.
-    pub fn check(
+    pub fn check_all(
         &self,
         tolerance: impl Fn(&str, DType) -> Tolerance,
         f: impl Fn(&str, &[Array]) -> mlx_core::Result<Vec<Array>>,
@@ -90,11 +90,23 @@ impl Reference {
         assert!(off.is_empty(), "{} cases are off:\n{}", off.len(), off.join("\n"));
     }
 
+    /// [`check_all`](Self::check_all) of one case.
+    pub fn check(
+        &self,
+        case: &str,
+        tolerance: Tolerance,
+        f: impl FnOnce(&[Array]) -> mlx_core::Result<Vec<Array>>,
+    ) {
+        if let Some(difference) = self.difference(case, |_, _| tolerance, |_, inputs| f(inputs)) {
+            panic!("{difference}");
+        }
+    }
+
     fn difference(
         &self,
         case: &str,
-        tolerance: &impl Fn(&str, DType) -> Tolerance,
-        f: &impl Fn(&str, &[Array]) -> mlx_core::Result<Vec<Array>>,
+        tolerance: impl Fn(&str, DType) -> Tolerance,
+        f: impl FnOnce(&str, &[Array]) -> mlx_core::Result<Vec<Array>>,
     ) -> Option<String> {
         let found = match f(case, &self.inputs(case)) {
             Ok(found) => found,
