@@ -49,7 +49,7 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, BlockMasks, Frequencies, Join, Padding, Quantization, async_eval,
+    AttentionMask, Axes, BlockMasks, Frequencies, Join, Padding, Quantization, Quantized, async_eval,
     attention_with_sinks, broadcast_arrays, concatenate, depends, einsum, eval, meshgrid,
     scaled_dot_product_attention, select, stack,
 };

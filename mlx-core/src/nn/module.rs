@@ -172,7 +172,7 @@ pub fn trainable_parameters(
         {
             found.push((name.to_owned(), array));
         }
-        !matches!(module.downcast_ref(), Some(Weight::Quantized { .. }))
+        !matches!(module.downcast_ref(), Some(Weight::Quantized(_)))
     });
     named(found.into_iter())
 }
