@@ -44,13 +44,16 @@ mod random;
 mod rope;
 mod weight;
 
+#[doc(inline)]
+pub use crate::__module as module;
 pub use activation::{gelu, gelu_quick, gelu_tanh, leaky_relu, relu, silu, softplus, swiglu};
 pub use dropout::{Dropout, dropout, train};
 pub use linear::{Embedding, Linear};
 pub use lora::Lora;
+pub(crate) use module::places;
 pub use module::{
-    Children, ChildrenMut, DynModule, Module, find, find_mut, module, parameters, trainable_parameters,
-    update, value_and_grad,
+    Children, ChildrenMut, DynModule, Module, find, find_mut, parameters, trainable_parameters, update,
+    value_and_grad,
 };
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::Rope;

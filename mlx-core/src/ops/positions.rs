@@ -66,7 +66,7 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
         return positions.as_type(DType::U32);
     }
     if let Some(empty) = limits.iter().find(|limit| limit.last < 0) {
-        return Err(Error::Shape { op, message: format!("there is no position to take: {}", empty.text()) });
+        return Err(outside(op, 0, *empty));
     }
     if Device::current() == Device::Gpu {
         let bound = |f: fn(&Limit) -> i64| {
@@ -93,6 +93,9 @@ fn require_integers(op: &'static str, dtype: DType) -> Result<()> {
 }
 
 fn outside(op: &'static str, position: i128, limit: Limit) -> Error {
+    if limit.last < 0 {
+        return Error::Shape { op, message: format!("there is no {} to take", limit.what) };
+    }
     Error::Shape { op, message: format!("{} {position} lies outside: {}", limit.what, limit.text()) }
 }
 
