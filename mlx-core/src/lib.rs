@@ -33,6 +33,7 @@ mod element;
 mod error;
 mod ffi;
 pub mod io;
+pub mod linalg;
 pub mod memory;
 pub mod nn;
 mod ops;
