@@ -32,6 +32,7 @@ mod dtype;
 mod element;
 mod error;
 mod ffi;
+pub mod fft;
 pub mod io;
 pub mod linalg;
 pub mod memory;
