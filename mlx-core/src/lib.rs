@@ -49,5 +49,6 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
+    AttentionMask, Axes, ConvOptions, ConvTransposeOptions, Quantization, async_eval, concatenate, eval,
+    scaled_dot_product_attention, select,
 };

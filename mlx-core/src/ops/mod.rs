@@ -5,14 +5,17 @@
 
 mod attention;
 mod axes;
+mod conv;
 mod elementwise;
 mod index;
 mod matmul;
 mod reduce;
 mod shape;
+mod signal;
 
 pub use attention::{AttentionMask, scaled_dot_product_attention};
 pub use axes::Axes;
+pub use conv::{ConvOptions, ConvTransposeOptions};
 pub use elementwise::select;
 pub use matmul::Quantization;
 pub use shape::concatenate;

@@ -1,6 +1,7 @@
 //! Operations whose C signatures are their own: one function each, documented where the crate exports them. One file a
 //! family, as in [`crate::ops`].
 
+mod conv;
 mod create;
 mod elementwise;
 mod evaluate;
@@ -14,6 +15,7 @@ mod shape;
 
 use mlx_sys::{mlx_array, mlx_optional_int};
 
+pub(crate) use conv::*;
 pub(crate) use create::*;
 pub(crate) use elementwise::*;
 pub(crate) use evaluate::*;
