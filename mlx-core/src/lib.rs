@@ -39,6 +39,7 @@ pub mod memory;
 pub mod nn;
 mod ops;
 pub mod primitive;
+pub mod random;
 mod stream;
 pub mod transforms;
 

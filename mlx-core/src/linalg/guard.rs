@@ -48,7 +48,7 @@ impl Primitive for Require {
 }
 
 /// `a`, whose evaluation fails with `message` unless every element of `condition` is true.
-pub(super) fn require(
+pub(crate) fn require(
     op: &'static str,
     message: &'static str,
     condition: &Array,
@@ -61,27 +61,27 @@ pub(super) fn require(
 /// Whether each matrix holds finite numbers only, `[.., 1, 1]`, and the matrices with zeros in place of those that do not.
 ///
 /// LAPACK writes outside its memory for some matrices with infinities.
-pub(super) fn finite(a: &Array) -> Result<(Array, Array)> {
+pub(crate) fn finite(a: &Array) -> Result<(Array, Array)> {
     let condition = a.isfinite()?.all([-2, -1], true)?;
     let safe = select(&condition, a, &Array::zeros(&[], a.dtype())?)?;
     Ok((condition, safe))
 }
 
 /// Whether the diagonals of square matrices are positive, `[.., 1, 1]`. NaN is not.
-pub(super) fn positive_diagonal(a: &Array) -> Result<Array> {
+pub(crate) fn positive_diagonal(a: &Array) -> Result<Array> {
     let elsewhere = diagonal(a)?.logical_not()?;
     a.greater(&Array::zeros(&[], a.dtype())?)?.logical_or(&elsewhere)?.all([-2, -1], true)
 }
 
 /// Where the diagonal of a square matrix is, `[N, N]`.
-pub(super) fn diagonal(a: &Array) -> Result<Array> {
+pub(crate) fn diagonal(a: &Array) -> Result<Array> {
     let positions = Array::arange(0.0, f64::from(a.axis_length("linalg", -1)?), 1.0, DType::I32)?;
     positions.expand_dims(&[1])?.equal(&positions)
 }
 
 /// How large matrices may be.
 #[derive(Clone, Copy)]
-pub(super) enum Limit {
+pub(crate) enum Limit {
     /// Their elements are counted in 32 bits.
     Elements,
     /// The work space, of up to four times the square of the longer side, is too.
@@ -89,7 +89,7 @@ pub(super) enum Limit {
 }
 
 /// Refuses what is no list of matrices that LAPACK can count the elements of, and devices without LAPACK.
-pub(super) fn matrices(op: &'static str, a: &Array, limit: Limit) -> Result<()> {
+pub(crate) fn matrices(op: &'static str, a: &Array, limit: Limit) -> Result<()> {
     let refuse = |message: String| Err(Error::Shape { op, message });
     if Device::current() == Device::Gpu {
         return refuse("runs on the CPU only; call it inside Device::Cpu.scope".to_owned());
@@ -112,7 +112,7 @@ pub(super) fn matrices(op: &'static str, a: &Array, limit: Limit) -> Result<()> 
 }
 
 /// [`matrices`] that have elements: where MLX counts matrices by a division.
-pub(super) fn matrices_with_elements(op: &'static str, a: &Array) -> Result<()> {
+pub(crate) fn matrices_with_elements(op: &'static str, a: &Array) -> Result<()> {
     matrices(op, a, Limit::Elements)?;
     match a.shape() {
         [.., 0, _] | [.., 0] => {

@@ -20,7 +20,7 @@
 //! # }
 //! ```
 
-mod guard;
+pub(crate) mod guard;
 mod norm;
 
 use std::ffi::CStr;

@@ -10,6 +10,7 @@ mod fft;
 mod index;
 mod linalg;
 mod quantized;
+mod random;
 mod reduce;
 mod shape;
 
@@ -24,6 +25,7 @@ pub(crate) use fft::*;
 pub(crate) use index::*;
 pub(crate) use linalg::*;
 pub(crate) use quantized::*;
+pub(crate) use random::*;
 pub(crate) use reduce::*;
 pub(crate) use shape::*;
 
