@@ -300,6 +300,19 @@ fn hadamard_matrices_are_orthogonal_and_their_own_gradient() {
 }
 
 #[test]
+fn rows_are_hadamard_transformed_by_themselves_under_vmap() {
+    for n in [8, 12] {
+        let a = noise(&[3, n]);
+        let expected = a.hadamard_transform(None).unwrap();
+        let row = |a: &Array| a.hadamard_transform(None);
+        let rows = transforms::vmap(row, &a, &[Some(0)], &[0]).unwrap();
+        assert_close("rows", &rows, &expected, limits(DType::F32));
+        let columns = transforms::vmap(row, &a.transpose(&[1, 0]).unwrap(), &[Some(1)], &[0]).unwrap();
+        assert_close("columns", &columns, &expected, limits(DType::F32));
+    }
+}
+
+#[test]
 fn lengths_without_a_hadamard_matrix_are_errors() {
     for n in [3, 7, 9, 36, 60, 100, 140, 144, 0] {
         let message = noise(&[2, n]).hadamard_transform(None).unwrap_err().to_string();

@@ -56,6 +56,12 @@ fn conjugate(a: &Array) -> Array {
     Array::from_slice(&conjugates, a.shape()).unwrap()
 }
 
+/// The same elements, laid out with the axes in the opposite order.
+fn strided(a: &Array) -> Array {
+    let reversed: Vec<i32> = (0..a.ndim() as i32).rev().collect();
+    a.transpose(&reversed).unwrap().contiguous().unwrap().transpose(&reversed).unwrap()
+}
+
 /// Compares the cases whose name starts with `prefix`.
 fn check(file: &Reference, prefix: &str, f: impl Fn(&[Array]) -> Result<Vec<Array>>) {
     let cases: Vec<String> =
@@ -63,7 +69,10 @@ fn check(file: &Reference, prefix: &str, f: impl Fn(&[Array]) -> Result<Vec<Arra
     assert!(!cases.is_empty(), "{prefix}");
     for case in cases {
         let limits = tolerance(file.inputs(&case)[0].dtype());
-        on_cpu(|| file.check(&case, limits, &f));
+        on_cpu(|| {
+            file.check(&case, limits, &f);
+            file.check(&case, limits, |inputs| f(&inputs.iter().map(strided).collect::<Vec<_>>()));
+        });
     }
 }
 
@@ -523,6 +532,23 @@ fn matrices_are_worked_on_by_themselves_under_vmap() {
         let factor = |a: &Array| linalg::cholesky(a, Triangle::Lower);
         let message = transforms::vmap(factor, &broken, &[Some(0)], &[0]).unwrap().eval().unwrap_err();
         assert!(message.to_string().contains("not positive definite"), "{message}");
+    });
+}
+
+#[test]
+fn compiled_functions_decompose_and_fail_alike() {
+    on_cpu(|| {
+        let factor = |a: &Array| linalg::cholesky(&a.multiply(a)?, Triangle::Lower)?.exp();
+        let compiled = transforms::compile(factor).unwrap();
+        let good = f32s(&[2.0, 1.0, 1.0, 2.0], &[2, 2]);
+        assert_close(
+            "compiled",
+            &compiled.call(&good).unwrap(),
+            &factor(&good).unwrap(),
+            tolerance(DType::F32),
+        );
+        let bad = f32s(&[1.0, 2.0, 2.0, 1.0], &[2, 2]);
+        assert!(compiled.call(&bad).and_then(|a| a.eval()).is_err());
     });
 }
 
