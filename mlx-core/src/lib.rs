@@ -32,13 +32,16 @@ mod dtype;
 mod element;
 mod error;
 mod ffi;
+pub mod fft;
 pub mod io;
+pub mod linalg;
 pub mod loss;
 pub mod memory;
 pub mod nn;
 mod ops;
 pub mod optim;
 pub mod primitive;
+pub mod random;
 mod stream;
 pub mod transforms;
 
@@ -49,7 +52,7 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, BlockMasks, Frequencies, Join, Padding, Quantization, Quantized, async_eval,
-    attention_with_sinks, broadcast_arrays, concatenate, depends, einsum, eval, meshgrid,
-    scaled_dot_product_attention, select, stack,
+    AttentionMask, Axes, BlockMasks, ConvOptions, ConvTransposeOptions, Frequencies, Join, Padding,
+    Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends,
+    einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
 };

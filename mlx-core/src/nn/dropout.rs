@@ -2,7 +2,7 @@
 
 use super::random::Keys;
 use super::{DynModule, find_mut};
-use crate::{Array, Error, Result, ffi};
+use crate::{Array, Error, Result, random};
 
 /// `x` with a part `p` of its elements, chosen by `key`, set to 0, and the others divided by `1 - p`.
 ///
@@ -19,7 +19,7 @@ pub fn dropout(x: &Array, p: f32, key: &Array) -> Result<Array> {
     if p == 0.0 {
         return Ok(x.clone());
     }
-    let kept = ffi::ops::random_bernoulli(&Array::scalar(1.0 - p)?, x.shape(), key)?;
+    let kept = random::bernoulli(key, 1.0 - p, x.shape())?;
     x.multiply(&kept.as_type(x.dtype())?)?.multiply(&x.scalar_like(1.0 / (1.0 - p))?)
 }
 

@@ -2,7 +2,7 @@
 
 use super::random::{Keys, uniform_for};
 use super::{Lora, Weight};
-use crate::{Array, Result, ffi};
+use crate::{Array, DType, Result, random};
 
 /// A linear map, `[.., K] -> [.., N]`, with dense or quantized weights, and a LoRA adapter or none.
 ///
@@ -85,7 +85,7 @@ impl Embedding {
     /// When a number is negative, the size is above the memory limit, or `key` is not a key.
     pub fn init(count: i32, dims: i32, key: &Array) -> Result<Self> {
         let scale = (dims.max(1) as f32).sqrt().recip();
-        Ok(Embedding { weight: Weight::Dense(ffi::ops::random_normal(&[count, dims], scale, key)?) })
+        Ok(Embedding { weight: Weight::Dense(random::normal(key, &[count, dims], DType::F32, 0.0, scale)?) })
     }
 
     /// The vectors of `tokens`: `[..] -> [.., D]`

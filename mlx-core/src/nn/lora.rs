@@ -10,7 +10,7 @@
 //! use mlx_core::nn::{self, Linear, lora};
 //! use mlx_core::Array;
 //!
-//! # let key = Array::from_slice(&[0u32, 7], &[2])?;
+//! # let key = mlx_core::random::key(7)?;
 //! let mut model = Linear::init(32, 8, true, &key)?;
 //! lora::apply(&mut model, lora::Config { rank: 4, ..Default::default() }, &key, |_| true)?;
 //! let trainable = nn::trainable_parameters(&model, lora::is_adapter)?;

@@ -24,7 +24,7 @@
 //! }
 //!
 //! # fn main() -> Result<()> {
-//! # let key = Array::from_slice(&[0u32, 7], &[2])?;
+//! # let key = mlx_core::random::key(7)?;
 //! let linear = |inputs, outputs| Linear::init(inputs, outputs, false, &key);
 //! let mlp = Mlp { gate_proj: linear(2, 3)?, up_proj: linear(2, 3)?, down_proj: linear(3, 2)? };
 //! assert_eq!(mlp.forward(&key.as_type(mlx_core::DType::F32)?)?.shape(), [2]);

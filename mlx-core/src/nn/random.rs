@@ -1,6 +1,6 @@
 //! What layers draw at random.
 
-use crate::{Array, Error, Result, ffi};
+use crate::{Array, DType, Error, Result, random};
 
 /// Keys that were split from one.
 pub(super) struct Keys(Array);
@@ -9,7 +9,7 @@ impl Keys {
     pub(super) fn split(key: &Array, count: usize) -> Result<Self> {
         let count = i32::try_from(count)
             .map_err(|_| Error::Shape { op: "split", message: format!("{count} keys are too many") })?;
-        Ok(Keys(ffi::ops::random_split(key, count)?))
+        Ok(Keys(random::split_num(key, count)?))
     }
 
     pub(super) fn get(&self, index: usize) -> Result<Array> {
@@ -21,5 +21,5 @@ impl Keys {
 /// Float32 numbers within `±1 / √inputs`, the first weights of a map from so many numbers.
 pub(super) fn uniform_for(inputs: i32, shape: &[i32], key: &Array) -> Result<Array> {
     let bound = (inputs.max(1) as f32).sqrt().recip();
-    ffi::ops::random_uniform(&Array::scalar(-bound)?, &Array::scalar(bound)?, shape, key)
+    random::uniform(key, -bound, bound, shape, DType::F32)
 }

@@ -5,6 +5,7 @@
 
 mod attention;
 mod axes;
+mod conv;
 mod create;
 mod division;
 mod elementwise;
@@ -15,11 +16,13 @@ mod quantized;
 mod reduce;
 mod scan;
 mod shape;
+mod signal;
 mod slice;
 mod sort;
 
 pub use attention::{AttentionMask, Frequencies, attention_with_sinks, scaled_dot_product_attention};
 pub use axes::Axes;
+pub use conv::{ConvOptions, ConvTransposeOptions};
 pub use elementwise::{depends, select};
 pub use index::Join;
 pub use matmul::{BlockMasks, einsum};

@@ -33,6 +33,7 @@ pub use compile::{CompileMode, Compiled, clear_compile_cache, compile, compile_s
 pub use custom::{CustomFunction, checkpoint};
 pub use differentiate::{grad, jvp, value_and_grad, vjp};
 pub(crate) use stack::under_way;
+pub(crate) use vectorize::is_vectorizing;
 pub use vectorize::vmap;
 
 use crate::{Array, Error, Result};

@@ -1,5 +1,7 @@
 //! Vectorization: a function of single items becomes one of stacks.
 
+use std::cell::Cell;
+
 use super::differentiate::Once;
 use super::stack::with_room;
 use super::{Arguments, Arrays, require_some};
@@ -22,8 +24,8 @@ use crate::{Array, Error, Result, ffi};
 /// ```
 ///
 /// # Errors
-/// What `f` fails with, an operation that cannot be vectorized, axes that do not exist or have different lengths, and
-/// arguments of which none is cut.
+/// What `f` fails with, an operation that cannot be vectorized, axes that do not exist, have different lengths or are
+/// empty, and arguments of which none is cut.
 #[doc(alias = "mlx_detail_vmap_trace", alias = "mlx_detail_vmap_replace")]
 pub fn vmap<A: Arguments, O: Arrays>(
     f: impl FnOnce(&A::Traced) -> Result<O>,
@@ -36,7 +38,10 @@ pub fn vmap<A: Arguments, O: Arrays>(
     require_some(OP, &inputs)?;
     let in_axes = cut_axes(&inputs, in_axes)?;
     let mut call = Once::new(OP, f, |arrays| arguments.with_arrays(arrays));
-    let mut run = |arrays: &[Array]| call.call(arrays);
+    let mut run = |arrays: &[Array]| {
+        let _inside = Inside::enter();
+        call.call(arrays)
+    };
     let stacked = |traced: &[Array]| stack_axes(traced, out_axes);
     let outputs = with_room(OP, || ffi::transforms::vmap(&mut run, &inputs, &in_axes, stacked))?;
     call.outputs()?.with_arrays(outputs)
@@ -64,6 +69,10 @@ fn cut_axes(inputs: &[&Array], axes: &[Option<i32>]) -> Result<Vec<i32>> {
     if lengths.iter().any(|length| *length != lengths[0]) {
         return refuse(format!("the axes that are cut have different lengths {lengths:?}"));
     }
+    // Some of MLX's kernels divide by it.
+    if lengths.contains(&0) {
+        return refuse("there is nothing along the axes that are cut".to_owned());
+    }
     Ok(cut)
 }
 
@@ -82,4 +91,29 @@ fn stack_axes(traced: &[Array], axes: &[i32]) -> Result<Vec<i32>> {
         stacked.push(if *axis < 0 { axis + ndim } else { *axis });
     }
     Ok(stacked)
+}
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it lives, this thread runs a function that is vectorized.
+struct Inside;
+
+impl Inside {
+    fn enter() -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Whether the arrays at hand may stand for many: for operations that MLX vectorizes wrongly.
+pub(crate) fn is_vectorizing() -> bool {
+    DEPTH.get() != 0
 }

@@ -1,14 +1,17 @@
 //! Operations whose C signatures are their own: one function each, documented where the crate exports them. One file a
 //! family, as in [`crate::ops`].
 
+mod conv;
 mod create;
-mod dropout;
 mod elementwise;
 mod evaluate;
 mod fast;
+mod fft;
 mod index;
+mod linalg;
 mod matmul;
 mod quantized;
+mod random;
 mod reduce;
 mod shape;
 mod slice;
@@ -16,14 +19,17 @@ mod sort;
 
 use mlx_sys::{mlx_array, mlx_optional_int};
 
+pub(crate) use conv::*;
 pub(crate) use create::*;
-pub(crate) use dropout::*;
 pub(crate) use elementwise::*;
 pub(crate) use evaluate::*;
 pub(crate) use fast::*;
+pub(crate) use fft::*;
 pub(crate) use index::*;
+pub(crate) use linalg::*;
 pub(crate) use matmul::*;
 pub(crate) use quantized::*;
+pub(crate) use random::*;
 pub(crate) use reduce::*;
 pub(crate) use shape::*;
 pub(crate) use slice::*;
