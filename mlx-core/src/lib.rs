@@ -28,12 +28,17 @@
 
 mod array;
 mod device;
+pub mod distributed;
 mod dtype;
 mod element;
 mod error;
+pub mod export;
 mod ffi;
+pub mod graph;
 pub mod io;
+pub mod kernel;
 pub mod memory;
+pub mod metal;
 pub mod nn;
 mod ops;
 pub mod primitive;
@@ -41,7 +46,7 @@ mod stream;
 pub mod transforms;
 
 pub use array::Array;
-pub use device::{Device, clear_streams, version};
+pub use device::{Device, DeviceProperty, clear_streams, version};
 pub use dtype::DType;
 pub use element::Element;
 pub use error::{Error, Result};
@@ -49,3 +54,4 @@ pub use num_complex::Complex32;
 pub use ops::{
     AttentionMask, Axes, Quantization, async_eval, concatenate, eval, scaled_dot_product_attention, select,
 };
+pub use stream::Stream;

@@ -37,7 +37,8 @@ pub struct Reference {
 
 impl Reference {
     pub fn open(family: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/{family}.safetensors"));
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/{family}.safetensors"));
         Reference { file: SafetensorsFile::open(path).unwrap() }
     }
 
@@ -57,8 +58,11 @@ impl Reference {
 
     fn series(&self, case: &str, what: &str) -> Vec<Array> {
         let name = |index| format!("{case}/{what}{index}");
-        let found: Vec<Array> =
-            (0..).map(name).take_while(|name| self.file.info(name).is_some()).map(|name| self.array(&name)).collect();
+        let found: Vec<Array> = (0..)
+            .map(name)
+            .take_while(|name| self.file.info(name).is_some())
+            .map(|name| self.array(&name))
+            .collect();
         assert!(what == "in" || !found.is_empty(), "there is no case {case}");
         found
     }
@@ -70,7 +74,12 @@ impl Reference {
     }
 
     /// Compares what `f` makes of the case's inputs with its outputs: dtypes, shapes and elements.
-    pub fn check(&self, case: &str, tolerance: Tolerance, f: impl FnOnce(&[Array]) -> mlx_core::Result<Vec<Array>>) {
+    pub fn check(
+        &self,
+        case: &str,
+        tolerance: Tolerance,
+        f: impl FnOnce(&[Array]) -> mlx_core::Result<Vec<Array>>,
+    ) {
         let found = f(&self.inputs(case)).unwrap_or_else(|error| panic!("{case}: {error}"));
         let expected = self.outputs(case);
         assert_eq!(found.len(), expected.len(), "{case}: number of outputs");
@@ -83,15 +92,16 @@ impl Reference {
 /// Numbers of an array, as wide as they come; complex ones as pairs.
 fn numbers(array: &Array) -> Vec<f64> {
     match array.dtype() {
-        DType::Complex64 => array.to_bytes().unwrap().chunks_exact(4).map(|b| {
-            f64::from(f32::from_ne_bytes(b.try_into().unwrap()))
-        }).collect(),
+        DType::Complex64 => array
+            .to_bytes()
+            .unwrap()
+            .chunks_exact(4)
+            .map(|b| f64::from(f32::from_ne_bytes(b.try_into().unwrap())))
+            .collect(),
         DType::I64 => array.to_vec::<i64>().unwrap().into_iter().map(|x| x as f64).collect(),
         DType::U64 => array.to_vec::<u64>().unwrap().into_iter().map(|x| x as f64).collect(),
         // A GPU has no float64, but the CPU that runs these tests does.
-        _ => mlx_core::Device::Cpu
-            .scope(|| array.as_type(DType::F64)?.to_vec::<f64>())
-            .unwrap(),
+        _ => mlx_core::Device::Cpu.scope(|| array.as_type(DType::F64)?.to_vec::<f64>()).unwrap(),
     }
 }
 
@@ -113,6 +123,11 @@ pub fn assert_close(name: &str, found: &Array, expected: &Array, tolerance: Tole
         .collect();
     if let [first, ..] = &off[..] {
         let shown: Vec<&str> = off.iter().take(5).map(String::as_str).collect();
-        panic!("{name}: {} of {} elements are off, from {first}: {}", off.len(), found.len(), shown.join(", "));
+        panic!(
+            "{name}: {} of {} elements are off, from {first}: {}",
+            off.len(),
+            found.len(),
+            shown.join(", ")
+        );
     }
 }
