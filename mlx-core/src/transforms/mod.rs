@@ -32,6 +32,7 @@ pub use arrays::{Arguments, Arrays};
 pub use compile::{CompileMode, Compiled, clear_compile_cache, compile, compile_shapeless, set_compile_mode};
 pub use custom::{CustomFunction, checkpoint};
 pub use differentiate::{grad, jvp, value_and_grad, vjp};
+pub(crate) use stack::with_room;
 pub use vectorize::vmap;
 
 use crate::{Array, Error, Result};
@@ -39,7 +40,7 @@ use crate::{Array, Error, Result};
 /// The outputs of a function as a list.
 ///
 /// MLX reads the first output of several functions without asking whether there is one.
-fn listed<O: Arrays>(op: &'static str, outputs: &O) -> Result<Vec<Array>> {
+pub(crate) fn listed<O: Arrays>(op: &'static str, outputs: &O) -> Result<Vec<Array>> {
     stack::require_room(op)?;
     let arrays: Vec<Array> = outputs.arrays().into_iter().cloned().collect();
     if arrays.is_empty() {
