@@ -42,6 +42,34 @@ impl Array {
         Ok(Self::from_handle(ArrayHandle::from_bytes(bytes, shape, dtype)?))
     }
 
+    /// Makes an array of `shape` in memory that `write` fills, such as with the bytes of a file.
+    ///
+    /// `write` gets the bytes of the elements, all 0: row-major and in the machine's byte order, aligned to the elements.
+    /// Nothing is copied, so this needs half the memory that [`from_bytes`](Self::from_bytes) does.
+    ///
+    /// ```
+    /// use mlx_core::{Array, DType};
+    ///
+    /// let a = Array::from_writer(&[2, 2], DType::U8, |bytes| {
+    ///     bytes.copy_from_slice(&[1, 2, 3, 4]);
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(a.to_vec::<u8>()?, [1, 2, 3, 4]);
+    /// # Ok::<(), mlx_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When an axis is negative, the size is above the memory limit, `write` fails, or it writes a boolean that is neither
+    /// 0 nor 1.
+    pub fn from_writer(
+        shape: &[i32],
+        dtype: DType,
+        write: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        check_shape("from_writer", shape, dtype)?;
+        Ok(Self::from_handle(ArrayHandle::written("from_writer", shape, dtype, write)?))
+    }
+
     /// Makes an array without axes that holds one element.
     ///
     /// # Errors
@@ -123,6 +151,14 @@ impl Array {
         self.handle.eval(self)
     }
 
+    /// Whether the elements are computed: reading them neither computes nor waits.
+    ///
+    /// After [`async_eval`](crate::async_eval) it tells whether the work is done; what fails is told by a read.
+    #[doc(alias = "_mlx_array_is_available")]
+    pub fn is_available(&self) -> bool {
+        self.handle.is_available()
+    }
+
     /// Copies the elements out, in row-major order, computing them first if need be.
     ///
     /// # Errors
@@ -164,15 +200,25 @@ impl Array {
 
     /// The one way to the memory: evaluated and contiguous, or not at all.
     fn with_bytes<R>(&self, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        Ok(read(self.laid_out()?.bytes()?))
+    }
+
+    /// This array, evaluated and contiguous.
+    pub(crate) fn laid_out(&self) -> Result<Array> {
         self.eval()?;
-        if let Some(bytes) = self.handle.contiguous_bytes() {
-            return Ok(read(bytes));
+        if self.handle.contiguous_bytes().is_some() {
+            return Ok(self.clone());
         }
         // A view may stand for more elements than there is memory for.
         check_shape("read", self.shape(), self.dtype())?;
         let contiguous = ffi::ops::contiguous(self)?;
         contiguous.eval()?;
-        contiguous.handle.contiguous_bytes().map(read).ok_or_else(|| Error::Op {
+        Ok(contiguous)
+    }
+
+    /// The memory of an array that is [`laid_out`](Self::laid_out).
+    pub(crate) fn bytes(&self) -> Result<&[u8]> {
+        self.handle.contiguous_bytes().ok_or_else(|| Error::Op {
             op: "read",
             operands: self.describe(),
             message: "MLX did not lay the elements out".to_owned(),

@@ -64,6 +64,22 @@ pub enum Error {
         /// What is wrong, naming the tensor where there is one.
         message: String,
     },
+    /// An npy file breaks the format's rules.
+    #[error("{}: {message}", path.display())]
+    Npy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of an exported function is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl Error {

@@ -28,15 +28,20 @@
 
 mod array;
 mod device;
+pub mod distributed;
 mod dtype;
 mod element;
 mod error;
+pub mod export;
 mod ffi;
 pub mod fft;
+pub mod graph;
 pub mod io;
+pub mod kernel;
 pub mod linalg;
 pub mod loss;
 pub mod memory;
+pub mod metal;
 pub mod nn;
 mod ops;
 pub mod optim;
@@ -46,7 +51,7 @@ mod stream;
 pub mod transforms;
 
 pub use array::Array;
-pub use device::{Device, clear_streams, version};
+pub use device::{Device, DeviceProperty, clear_streams, version};
 pub use dtype::DType;
 pub use element::Element;
 pub use error::{Error, Result};
@@ -56,3 +61,4 @@ pub use ops::{
     Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends,
     einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
 };
+pub use stream::Stream;

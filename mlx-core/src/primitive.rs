@@ -140,7 +140,7 @@ pub trait Primitive: Send + Sync + 'static {
         false
     }
 
-    /// The outputs on a GPU stream, built of other operations: usually of one kernel in Metal's or CUDA's language. On a
+    /// The outputs on a GPU stream, built of other operations: usually of one [kernel](crate::kernel) from source. On a
     /// GPU this takes the place of [`eval`](Self::eval); derivatives stay as they are.
     ///
     /// # Errors

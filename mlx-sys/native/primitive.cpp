@@ -112,7 +112,7 @@ std::vector<rust_mlx_operand> views(const std::vector<Operand>& operands) {
 class RustPrimitive : public mx::Primitive {
  public:
   RustPrimitive(mx::Stream stream, std::shared_ptr<const Behaviour> behaviour)
-      : mx::Primitive(stream), behaviour_(std::move(behaviour)) {}
+      : mx::Primitive(stream), name_("rust:" + behaviour->name), behaviour_(std::move(behaviour)) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     for (auto& out : outputs) {
@@ -189,8 +189,9 @@ class RustPrimitive : public mx::Primitive {
     return {outputs.take(number_of_outputs_), std::move(output_axes)};
   }
 
+  // MLX's export tells primitives apart by their names alone: none of MLX's own may be among ours.
   const char* name() const override {
-    return behaviour_->name.c_str();
+    return name_.c_str();
   }
 
   bool is_equivalent(const mx::Primitive& other) const override {
@@ -222,6 +223,7 @@ class RustPrimitive : public mx::Primitive {
     }
   }
 
+  const std::string name_;
   std::shared_ptr<const Behaviour> behaviour_;
   std::size_t number_of_outputs_{0};
 };

@@ -9,6 +9,7 @@
 
 #include "mlx/c/array.h"
 #include "mlx/c/stream.h"
+#include "mlx/c/string.h"
 #include "mlx/c/vector.h"
 
 #ifdef __cplusplus
@@ -121,6 +122,35 @@ int rust_mlx_primitive(
  * go together. Returns 0 on success.
  */
 int rust_mlx_check_shapeless(const mlx_vector_array inputs, const mlx_vector_array outputs);
+
+/**
+ * Fills `res` with an array of `nbytes` bytes, which are what `shape` and `dtype` make, and `data` with where they are. They
+ * hold anything until the caller has written them, which it does before anything else refers to the array. Returns 0 on
+ * success.
+ */
+int rust_mlx_array_allocate(
+    mlx_array* res,
+    const int* shape,
+    size_t ndim,
+    mlx_dtype dtype,
+    size_t nbytes,
+    void** data);
+
+/**
+ * Draws the graph behind `outputs` in Graphviz's language; there is one of `names` for each of the arrays in `named`.
+ * Returns 0 on success.
+ */
+int rust_mlx_graph_to_dot(
+    mlx_string* res,
+    const mlx_vector_array outputs,
+    const mlx_vector_array named,
+    const char* const* names);
+
+/**
+ * Whether the arrays that the graph behind `outputs` starts with, other than `inputs`, are computed and row-major: MLX's
+ * export writes their memory as if they were. Returns 0 if so.
+ */
+int rust_mlx_check_constants(const mlx_vector_array outputs, const mlx_vector_array inputs);
 
 #ifdef __cplusplus
 }

@@ -3624,4 +3624,25 @@ unsafe extern "C" {
         inputs: mlx_vector_array,
         outputs: mlx_vector_array,
     ) -> ::std::os::raw::c_int;
+    #[doc = " Fills `res` with an array of `nbytes` bytes, which are what `shape` and `dtype` make, and `data` with where they are. They\n hold anything until the caller has written them, which it does before anything else refers to the array. Returns 0 on\n success."]
+    pub fn rust_mlx_array_allocate(
+        res: *mut mlx_array,
+        shape: *const ::std::os::raw::c_int,
+        ndim: usize,
+        dtype: mlx_dtype,
+        nbytes: usize,
+        data: *mut *mut ::std::os::raw::c_void,
+    ) -> ::std::os::raw::c_int;
+    #[doc = " Draws the graph behind `outputs` in Graphviz's language; there is one of `names` for each of the arrays in `named`.\n Returns 0 on success."]
+    pub fn rust_mlx_graph_to_dot(
+        res: *mut mlx_string,
+        outputs: mlx_vector_array,
+        named: mlx_vector_array,
+        names: *const *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int;
+    #[doc = " Whether the arrays that the graph behind `outputs` starts with, other than `inputs`, are computed and row-major: MLX's\n export writes their memory as if they were. Returns 0 if so."]
+    pub fn rust_mlx_check_constants(
+        outputs: mlx_vector_array,
+        inputs: mlx_vector_array,
+    ) -> ::std::os::raw::c_int;
 }

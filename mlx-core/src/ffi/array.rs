@@ -1,13 +1,12 @@
 //! The owner of one `mlx_array` handle, and the reading of its memory.
 
-use std::cell::{Cell, OnceCell};
-use std::ffi::c_void;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlx_sys::{mlx_array, mlx_dtype_ as CDType};
 
-use super::door;
+use super::{door, failures};
 use crate::{Array, DType, Error, Result};
 
 /// Handles that are alive in the process. A leak shows here before it shows in memory.
@@ -18,12 +17,28 @@ pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
 }
 
+/// How a computation ended.
+#[derive(Default)]
+pub(crate) struct Fate {
+    failed: Cell<bool>,
+    /// How many failures had been taken from others when it began, where it is not waited for.
+    began: Option<u64>,
+}
+
+impl Fate {
+    /// Of a computation that begins and is not waited for.
+    pub(crate) fn pending() -> Rc<Self> {
+        Rc::new(Fate { failed: Cell::new(false), began: Some(failures::taken_before()) })
+    }
+}
+
 /// Owns one reference to an MLX array. The raw pointer inside makes it neither `Send` nor `Sync`.
 pub(crate) struct ArrayHandle {
     raw: mlx_array,
     /// Whether evaluating it failed. MLX tells that once and then counts the array as computed, though nobody filled its
-    /// memory. Handles that were evaluated together share the answer.
-    failed: OnceCell<Rc<Cell<bool>>>,
+    /// memory. Handles to one array share the answer, and so do arrays that are evaluated together; any of these may say
+    /// so.
+    fates: RefCell<Vec<Rc<Fate>>>,
 }
 
 impl ArrayHandle {
@@ -34,7 +49,7 @@ impl ArrayHandle {
 
     fn own(raw: mlx_array) -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
-        ArrayHandle { raw, failed: OnceCell::new() }
+        ArrayHandle { raw, fates: RefCell::default() }
     }
 
     pub(crate) fn as_raw(&self) -> mlx_array {
@@ -50,25 +65,65 @@ impl ArrayHandle {
     /// # Errors
     /// When the byte count is not the product of the shape times the element size, or a boolean is neither 0 nor 1.
     pub(crate) fn from_bytes(bytes: &[u8], shape: &[i32], dtype: DType) -> Result<Self> {
-        let refuse = |message| Err(Error::Shape { op: "from_bytes", message });
+        const OP: &str = "from_bytes";
         if byte_count(shape, dtype) != Some(bytes.len()) {
-            return refuse(format!("{} bytes do not make an array of {dtype}{shape:?}", bytes.len()));
+            let message = format!("{} bytes do not make an array of {dtype}{shape:?}", bytes.len());
+            return Err(Error::Shape { op: OP, message });
         }
-        // MLX computes with the byte itself: a 2 would be true, but not equal to true.
-        if dtype == DType::Bool && bytes.iter().any(|byte| *byte > 1) {
-            return refuse("a boolean is neither 0 nor 1".to_owned());
+        require_booleans(OP, bytes, dtype)?;
+        let (array, data) = ArrayHandle::allocate(OP, shape, dtype, bytes.len())?;
+        if !bytes.is_empty() {
+            // SAFETY: the new array's memory holds so many bytes, and nothing else knows of it yet.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len()) };
         }
-        // SAFETY: mlx-c copies as many bytes as `shape` and `dtype` say, which `bytes` holds as checked above, before it
-        // returns; alignment does not matter to the copy.
-        let raw = unsafe {
-            mlx_sys::mlx_array_new_data(
-                bytes.as_ptr().cast::<c_void>(),
+        Ok(array)
+    }
+
+    /// A new array whose memory `write` fills; it is 0 at first.
+    ///
+    /// # Errors
+    /// When the shape is none, no memory is left, `write` fails, or it writes a boolean that is neither 0 nor 1.
+    pub(crate) fn written(
+        op: &'static str,
+        shape: &[i32],
+        dtype: DType,
+        write: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        let refuse = || Error::Shape { op, message: format!("{shape:?} is not a shape of {dtype}") };
+        let len = byte_count(shape, dtype).ok_or_else(refuse)?;
+        let (array, data) = ArrayHandle::allocate(op, shape, dtype, len)?;
+        let bytes = if len == 0 {
+            &mut []
+        } else {
+            // SAFETY: the new array's memory holds `len` bytes, which are set before they are lent. Nothing else knows of
+            // the array until `write` is done, and it is dropped after the loan.
+            unsafe {
+                data.write_bytes(0, len);
+                std::slice::from_raw_parts_mut(data, len)
+            }
+        };
+        write(bytes)?;
+        require_booleans(op, bytes, dtype)?;
+        Ok(array)
+    }
+
+    /// A new array and its memory of `len` bytes, which is what `shape` and `dtype` need. It holds anything.
+    fn allocate(op: &'static str, shape: &[i32], dtype: DType, len: usize) -> Result<(Self, *mut u8)> {
+        let mut array = ArrayHandle::empty();
+        let mut data = std::ptr::null_mut();
+        // SAFETY: the empty handle and the pointer may be filled, and the numbers of the shape are copied.
+        let status = unsafe {
+            mlx_sys::rust_mlx_array_allocate(
+                array.as_raw_mut(),
                 shape.as_ptr(),
-                shape.len() as i32,
+                shape.len(),
                 to_c(dtype),
+                len,
+                &mut data,
             )
         };
-        if raw.ctx.is_null() { Err(door::failure("from_bytes", &[])) } else { Ok(ArrayHandle::own(raw)) }
+        door::check(op, &[], status)?;
+        Ok((array, data.cast()))
     }
 
     /// A second reference to the same array.
@@ -78,9 +133,11 @@ impl ArrayHandle {
         // only when no memory is left for the reference, in which case the copy stays empty and every use of it is an
         // error by mlx-c's own check.
         unsafe { mlx_sys::mlx_array_set(&mut copy.raw, self.raw) };
-        if let Some(failed) = self.failed.get() {
-            copy.share_failure(failed);
+        let mut fates = self.fates.borrow_mut();
+        if fates.is_empty() {
+            fates.push(Rc::default());
         }
+        copy.fates = RefCell::new(fates.clone());
         copy
     }
 
@@ -105,41 +162,77 @@ impl ArrayHandle {
 
     /// Whether the elements are computed and in memory.
     pub(crate) fn is_available(&self) -> bool {
+        if self.has_failed() {
+            return false;
+        }
         let mut available = false;
         // SAFETY: the handle is live and `available` outlives the call.
         let status = unsafe { mlx_sys::_mlx_array_is_available(&mut available, self.raw) };
-        status == 0 && available
+        if status != 0 {
+            // Work that is done and has failed: MLX tells whoever asks first, and nobody after that.
+            drop(door::failure("is_available", &[]));
+            self.mark_failed();
+        }
+        available && self.settle().is_ok()
     }
 
     pub(crate) fn eval(&self, operand: &Array) -> Result<()> {
+        const OP: &str = "eval";
         if self.has_failed() {
             return Err(Error::Op {
-                op: "eval",
+                op: OP,
                 operands: operand.describe(),
                 message: "computing this array has failed before".to_owned(),
             });
         }
+        let began = failures::taken_before();
         // SAFETY: the handle is live. Evaluation reports failures by its status.
-        let outcome = door::check("eval", &[operand], unsafe { mlx_sys::mlx_array_eval(self.raw) });
+        let outcome = door::check(OP, &[operand], unsafe { mlx_sys::mlx_array_eval(self.raw) });
         if outcome.is_err() {
             self.mark_failed();
         }
-        outcome
+        outcome?;
+        if failures::taken() != began {
+            self.mark_failed();
+            return Err(failures::lost(OP, operand.describe()));
+        }
+        self.settle().map_err(|()| failures::lost(OP, operand.describe()))
     }
 
     fn has_failed(&self) -> bool {
-        self.failed.get().is_some_and(|failed| failed.get())
+        self.fates.borrow().iter().any(|fate| fate.failed.get())
     }
 
-    /// Fails from now on if `failed` is or becomes true.
-    pub(crate) fn share_failure(&self, failed: &Rc<Cell<bool>>) {
-        // A handle that shares a failure already belongs to an evaluation that is under way.
-        let _ = self.failed.set(Rc::clone(failed));
+    /// Whether nobody else was told of a failure since the computation of this array, which is done, began.
+    fn settle(&self) -> std::result::Result<(), ()> {
+        let pending = |fate: &Rc<Fate>| fate.began.is_some();
+        if !self.fates.borrow().iter().any(pending) {
+            return Ok(());
+        }
+        let taken = failures::taken();
+        if self.fates.borrow().iter().any(|fate| fate.began.is_some_and(|began| began != taken)) {
+            self.mark_failed();
+            return Err(());
+        }
+        // What is computed cannot fail any more.
+        self.fates.borrow_mut().retain(|fate| !pending(fate));
+        Ok(())
+    }
+
+    /// Ends as a computation does that this array is part of.
+    pub(crate) fn share_fate(&self, fate: &Rc<Fate>) {
+        if !self.is_available() {
+            self.fates.borrow_mut().push(Rc::clone(fate));
+        }
     }
 
     /// Remembers that an evaluation which included this array failed.
     pub(crate) fn mark_failed(&self) {
-        self.failed.get_or_init(Rc::default).set(true);
+        let mut fates = self.fates.borrow_mut();
+        if fates.is_empty() {
+            fates.push(Rc::default());
+        }
+        fates.iter().for_each(|fate| fate.failed.set(true));
     }
 
     /// Whether the elements lie in row-major order without gaps, by the strides themselves: MLX's own flag is wrong for
@@ -164,7 +257,7 @@ impl ArrayHandle {
 
     /// The bytes of an evaluated array whose elements lie in row-major order without gaps.
     pub(crate) fn contiguous_bytes(&self) -> Option<&[u8]> {
-        if self.has_failed() || !self.is_available() || !self.is_row_major() {
+        if !self.is_available() || !self.is_row_major() {
             return None;
         }
         let len = self.size() * self.dtype().size();
@@ -186,6 +279,14 @@ pub(crate) fn byte_count(shape: &[i32], dtype: DType) -> Option<usize> {
     let bytes =
         shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(usize::try_from(*axis).ok()?))?;
     isize::try_from(bytes).is_ok().then_some(bytes)
+}
+
+/// MLX computes with the byte of a boolean itself: a 2 would be true, but not equal to true.
+fn require_booleans(op: &'static str, bytes: &[u8], dtype: DType) -> Result<()> {
+    if dtype == DType::Bool && bytes.iter().any(|byte| *byte > 1) {
+        return Err(Error::Shape { op, message: "a boolean is neither 0 nor 1".to_owned() });
+    }
+    Ok(())
 }
 
 impl Drop for ArrayHandle {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::door;
+use super::{door, failures};
 use crate::Result;
 
 /// Live array handles in the process.
@@ -23,15 +23,21 @@ pub(crate) fn read(op: &'static str, f: ReadFn) -> Result<usize> {
 }
 
 pub(crate) fn write(op: &'static str, f: WriteFn, value: usize) -> Result<usize> {
-    let mut old = 0;
-    // SAFETY: `f` has this exact C signature and `old` outlives the call.
-    door::check(op, &[], unsafe { f(&mut old, value) })?;
-    Ok(old)
+    // Setting a limit may wait for all streams.
+    failures::taking(|| {
+        let mut old = 0;
+        // SAFETY: `f` has this exact C signature and `old` outlives the call.
+        door::check(op, &[], unsafe { f(&mut old, value) })?;
+        Ok(old)
+    })
 }
 
 pub(crate) fn command(op: &'static str, f: CommandFn) -> Result<()> {
-    // SAFETY: `f` has this exact C signature.
-    door::check(op, &[], unsafe { f() })
+    // Clearing the cache waits for all streams.
+    failures::taking(|| {
+        // SAFETY: `f` has this exact C signature.
+        door::check(op, &[], unsafe { f() })
+    })
 }
 
 /// MLX's version, as the library that is loaded tells it.

@@ -11,12 +11,18 @@
 mod array;
 mod callback;
 mod closure;
+pub(crate) mod device;
+pub(crate) mod distributed;
 pub(crate) mod door;
+pub(crate) mod export;
+mod failures;
+pub(crate) mod graph;
+pub(crate) mod kernel;
 pub(crate) mod memory;
 pub(crate) mod ops;
 mod primitive;
 mod stream;
-mod string;
+pub(crate) mod string;
 pub(crate) mod transforms;
 mod vector;
 mod view;
@@ -26,12 +32,11 @@ pub(crate) use callback::contain;
 pub(crate) use closure::{
     Closure, JvpClosure, JvpFunction, VjpClosure, VjpFunction, VmapClosure, VmapFunction,
 };
+pub(crate) use device::is_available as device_is_available;
 /// The C names, for the tables of operations. To name a function in a table is to say that MLX checks its operands;
 /// those that need a check of ours (positions, packed weights) have a function in [`ops`] instead.
 pub(crate) use mlx_sys as c;
 pub(crate) use primitive::{Behaviour, primitive};
-pub(crate) use stream::{
-    StreamHandle, clear as clear_streams, is_available as device_is_available, is_metal,
-};
+pub(crate) use stream::{StreamHandle, clear as clear_streams};
 pub(crate) use vector::ArrayVector;
 pub use view::{View, ViewMut};

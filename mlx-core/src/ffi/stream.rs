@@ -1,9 +1,10 @@
-//! The owner of one `mlx_stream`, and questions about devices.
+//! The owner of one `mlx_stream`.
 
 use std::sync::Once;
 
-use mlx_sys::{mlx_device, mlx_device_type_ as CDevice, mlx_stream};
+use mlx_sys::mlx_stream;
 
+use super::device::{DeviceHandle, is_available};
 use super::door;
 use crate::{Device, Result};
 
@@ -15,8 +16,7 @@ pub(crate) struct StreamHandle {
 impl StreamHandle {
     /// The calling thread's default stream on `device`; MLX makes it on first use.
     pub(crate) fn of_thread(device: Device) -> Result<Self> {
-        static STARTED: Once = Once::new();
-        STARTED.call_once(start_scheduler);
+        start_scheduler_once();
         StreamHandle::default_of(device)
     }
 
@@ -24,9 +24,35 @@ impl StreamHandle {
         let mut stream = StreamHandle { raw: mlx_stream { ctx: std::ptr::null_mut() } };
         let device = DeviceHandle::new(device);
         // SAFETY: both handles are live, and an empty stream handle may be filled.
-        let status = unsafe { mlx_sys::mlx_get_default_stream(&mut stream.raw, device.raw) };
+        let status = unsafe { mlx_sys::mlx_get_default_stream(&mut stream.raw, device.as_raw()) };
         door::check("default_stream", &[], status)?;
         Ok(stream)
+    }
+
+    /// A new stream of the calling thread on `device`.
+    pub(crate) fn new(device: Device) -> Result<Self> {
+        start_scheduler_once();
+        let device = DeviceHandle::new(device);
+        // SAFETY: the handle is live. A failure is told by an empty handle.
+        let raw = unsafe { mlx_sys::mlx_stream_new_device(device.as_raw()) };
+        if raw.ctx.is_null() { Err(door::failure("stream", &[])) } else { Ok(StreamHandle { raw }) }
+    }
+
+    /// A new stream on `device` that every thread may use, but only one at a time: the first of a device is the one that
+    /// imported functions run on.
+    fn shared(device: Device) -> Result<Self> {
+        let device = DeviceHandle::new(device);
+        // SAFETY: the handle is live. A failure is told by an empty handle.
+        let raw = unsafe { mlx_sys::mlx_stream_new_thread_unsafe(device.as_raw()) };
+        if raw.ctx.is_null() { Err(door::failure("stream", &[])) } else { Ok(StreamHandle { raw }) }
+    }
+
+    /// The number that tells the streams of the process apart.
+    pub(crate) fn index(&self) -> i32 {
+        let mut index = 0;
+        // SAFETY: the handle is live and `index` outlives the call, which copies a number.
+        unsafe { mlx_sys::mlx_stream_get_index(&mut index, self.raw) };
+        index
     }
 
     pub(crate) fn as_raw(&self) -> mlx_stream {
@@ -46,6 +72,11 @@ impl Drop for StreamHandle {
     }
 }
 
+pub(super) fn start_scheduler_once() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(start_scheduler);
+}
+
 /// Makes a thread that does nothing MLX's main thread.
 ///
 /// The thread that starts MLX's scheduler is its main one, on which a failure comes out of whatever is scheduled next,
@@ -53,9 +84,12 @@ impl Drop for StreamHandle {
 fn start_scheduler() {
     let (started, wait) = std::sync::mpsc::channel();
     let idle = move || {
-        // A stream of this thread, which also starts the scheduler. A failure comes up again on the caller's thread.
-        let stream = StreamHandle::default_of(Device::Cpu);
-        let synchronized = stream.map(|stream| stream.synchronize());
+        // The first stream of the process, which also starts the scheduler. A failure comes up again on the caller's thread.
+        let stream = StreamHandle::shared(Device::Cpu);
+        let synchronized = stream.and_then(|stream| stream.synchronize());
+        if is_available(Device::Gpu) {
+            let _ = StreamHandle::shared(Device::Gpu);
+        }
         let _ = started.send(synchronized.is_ok());
         loop {
             std::thread::park();
@@ -65,44 +99,6 @@ fn start_scheduler() {
     if std::thread::Builder::new().name("mlx-main".to_owned()).spawn(idle).is_ok() {
         let _ = wait.recv();
     }
-}
-
-struct DeviceHandle {
-    raw: mlx_device,
-}
-
-impl DeviceHandle {
-    fn new(device: Device) -> Self {
-        let kind = match device {
-            Device::Cpu => CDevice::MLX_CPU,
-            Device::Gpu => CDevice::MLX_GPU,
-        };
-        // SAFETY: takes plain numbers; without memory it gives an empty handle, which every function refuses.
-        DeviceHandle { raw: unsafe { mlx_sys::mlx_device_new_type(kind, 0) } }
-    }
-}
-
-impl Drop for DeviceHandle {
-    fn drop(&mut self) {
-        // SAFETY: this owner's handle is not used again; freeing an empty one does nothing.
-        unsafe { mlx_sys::mlx_device_free(self.raw) };
-    }
-}
-
-pub(crate) fn is_available(device: Device) -> bool {
-    let device = DeviceHandle::new(device);
-    let mut available = false;
-    // SAFETY: the handle is live and `available` outlives the call.
-    let status = unsafe { mlx_sys::mlx_device_is_available(&mut available, device.raw) };
-    status == 0 && available
-}
-
-/// Whether the GPU that this build of MLX drives is an Apple one.
-pub(crate) fn is_metal() -> bool {
-    let mut available = false;
-    // SAFETY: `available` outlives the call.
-    let status = unsafe { mlx_sys::mlx_metal_is_available(&mut available) };
-    status == 0 && available
 }
 
 /// Ends the calling thread's streams.

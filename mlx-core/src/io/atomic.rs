@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all.
 
 use crate::{Error, Result};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,39 +21,66 @@ pub fn write_atomically(
     replace(path, write).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let folder = match path.parent() {
+/// [`write_atomically`] for what writes by the name of a file: `write` gets that of the temporary one, which is empty.
+pub(crate) fn write_by_path<R>(path: &Path, write: impl FnOnce(&Path) -> Result<R>) -> Result<R> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let folder = folder_of(path);
+    let (temporary, file) = Temporary::create(folder).map_err(io)?;
+    let written = write(&temporary.0)?;
+    file.sync_all().and_then(|()| temporary.rename(path, folder)).map_err(io)?;
+    Ok(written)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let folder = folder_of(path);
     let (temporary, file) = Temporary::create(folder)?;
     let mut out = BufWriter::new(file);
     write(&mut out)?;
     out.flush()?;
     out.get_ref().sync_all()?;
-    fs::rename(&temporary.0, path)?;
-    // Makes the rename itself durable. The contents are safe already, and some file systems cannot sync a
-    // folder.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(())
+    temporary.rename(path, folder)
 }
 
 /// A path whose file is removed on drop; after the rename there is nothing left to remove.
-struct Temporary(PathBuf);
+pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
     fn create(folder: &Path) -> io::Result<(Self, File)> {
+        Self::create_with(folder, OpenOptions::new().read(true).write(true))
+    }
+
+    /// A new file in `folder`, opened as `options` say.
+    pub(crate) fn create_with(folder: &Path, options: &mut OpenOptions) -> io::Result<(Self, File)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!(".mlx-{}-{number}.tmp", std::process::id()));
-            match File::create_new(&path) {
+            match options.create_new(true).open(&path) {
                 Ok(file) => return Ok((Temporary(path), file)),
                 // Left behind by a killed process that had this process id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn rename(&self, path: &Path, folder: &Path) -> io::Result<()> {
+        fs::rename(&self.0, path)?;
+        // Makes the rename itself durable. The contents are safe already, and some file systems cannot sync a
+        // folder.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(())
     }
 }
 

@@ -33,6 +33,7 @@ pub use compile::{CompileMode, Compiled, clear_compile_cache, compile, compile_s
 pub use custom::{CustomFunction, checkpoint};
 pub use differentiate::{grad, jvp, value_and_grad, vjp};
 pub(crate) use stack::under_way;
+pub(crate) use stack::with_room;
 pub(crate) use vectorize::is_vectorizing;
 pub use vectorize::vmap;
 
@@ -41,7 +42,7 @@ use crate::{Array, Error, Result};
 /// The outputs of a function as a list.
 ///
 /// MLX reads the first output of several functions without asking whether there is one.
-fn listed<O: Arrays>(op: &'static str, outputs: &O) -> Result<Vec<Array>> {
+pub(crate) fn listed<O: Arrays>(op: &'static str, outputs: &O) -> Result<Vec<Array>> {
     stack::require_room(op)?;
     let arrays: Vec<Array> = outputs.arrays().into_iter().cloned().collect();
     if arrays.is_empty() {

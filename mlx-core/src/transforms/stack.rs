@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// Runs a transform on a stack on which its recursion has room.
-pub(super) fn with_room<R>(op: &'static str, transform: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn with_room<R>(op: &'static str, transform: impl FnOnce() -> Result<R>) -> Result<R> {
     if BEGAN.get().is_some() {
         // Inside another transform, on its stack.
         return transform();

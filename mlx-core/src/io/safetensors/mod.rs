@@ -126,7 +126,7 @@ impl SafetensorsFile {
         self.source.read_into(self.header.data_start + tensor.offset, out)
     }
 
-    fn require(&self, name: &str) -> Result<&TensorInfo> {
+    pub(super) fn require(&self, name: &str) -> Result<&TensorInfo> {
         self.info(name).ok_or_else(|| self.refuse(format!("no tensor {name:?}")))
     }
 
