@@ -50,41 +50,6 @@ impl Array {
         Self::from_slice(&[value], &[])
     }
 
-    /// Makes an array of zeros.
-    ///
-    /// # Errors
-    /// When an axis is negative or the size is above the memory limit.
-    #[doc(alias = "mlx_zeros")]
-    pub fn zeros(shape: &[i32], dtype: DType) -> Result<Self> {
-        check_shape("zeros", shape, dtype)?;
-        ffi::ops::zeros(shape, dtype)
-    }
-
-    /// Makes an array whose elements are all `value`.
-    ///
-    /// # Errors
-    /// When an axis is negative or the size is above the memory limit.
-    #[doc(alias = "mlx_full")]
-    pub fn full<T: Element>(shape: &[i32], value: T) -> Result<Self> {
-        check_shape("full", shape, T::DTYPE)?;
-        ffi::ops::full(shape, &Self::scalar(value)?, T::DTYPE)
-    }
-
-    /// Makes the numbers from `start` to below `stop` in steps of `step`, `[ceil((stop - start) / step)]`.
-    ///
-    /// # Errors
-    /// When a bound or the step is not finite, the step is 0, an integer dtype gets fractions, or the count overflows.
-    #[doc(alias = "mlx_arange")]
-    pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Self> {
-        let whole = |value: f64| dtype.is_float() || value.fract() == 0.0;
-        let finite = start.is_finite() && stop.is_finite() && step.is_finite();
-        if !finite || step == 0.0 || !whole(start) || !whole(step) {
-            let message = format!("from {start} to {stop} in steps of {step} are not numbers of {dtype}");
-            return Err(Error::Shape { op: "arange", message });
-        }
-        ffi::ops::arange(start, stop, step, dtype)
-    }
-
     /// Lengths of the axes; empty for a scalar.
     #[doc(alias = "mlx_array_shape")]
     pub fn shape(&self) -> &[i32] {
@@ -108,12 +73,27 @@ impl Array {
 
     /// [`dim`](Self::dim) on behalf of another operation.
     pub(crate) fn axis_length(&self, op: &'static str, axis: i32) -> Result<i32> {
-        let shape = self.shape();
-        let index = if axis < 0 { shape.len() as i64 + i64::from(axis) } else { i64::from(axis) };
+        Ok(self.shape()[self.axis_index(op, axis)?])
+    }
+
+    /// An axis counted from the first.
+    pub(crate) fn axis_index(&self, op: &'static str, axis: i32) -> Result<usize> {
+        let ndim = self.ndim();
+        let index = if axis < 0 { ndim as i64 + i64::from(axis) } else { i64::from(axis) };
         usize::try_from(index)
             .ok()
-            .and_then(|index| shape.get(index).copied())
+            .filter(|index| *index < ndim)
             .ok_or_else(|| Error::Shape { op, message: format!("{} has no axis {axis}", self.describe()) })
+    }
+
+    /// Axes counted from the first, each named once.
+    pub(crate) fn axis_indices(&self, op: &'static str, axes: &[i32]) -> Result<Vec<usize>> {
+        let indices = axes.iter().map(|axis| self.axis_index(op, *axis)).collect::<Result<Vec<_>>>()?;
+        let twice = (1..indices.len()).find(|place| indices[..*place].contains(&indices[*place]));
+        match twice {
+            None => Ok(indices),
+            Some(place) => Err(Error::Shape { op, message: format!("axis {} is named twice", axes[place]) }),
+        }
     }
 
     /// Number of elements.
@@ -197,6 +177,11 @@ impl Array {
             operands: self.describe(),
             message: "MLX did not lay the elements out".to_owned(),
         })
+    }
+
+    /// The bytes of the elements in row-major order, where they are computed and lie so.
+    pub(crate) fn known_bytes(&self) -> Option<&[u8]> {
+        self.handle.contiguous_bytes()
     }
 
     /// Dtype and shape, as error messages show operands.

@@ -52,6 +52,16 @@ impl DType {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
+    /// Whether the type holds whole numbers; booleans are none.
+    pub fn is_integer(self) -> bool {
+        self.is_unsigned() || matches!(self, DType::I8 | DType::I16 | DType::I32 | DType::I64)
+    }
+
+    /// Whether the type holds whole numbers without a sign; booleans are none.
+    pub fn is_unsigned(self) -> bool {
+        matches!(self, DType::U8 | DType::U16 | DType::U32 | DType::U64)
+    }
+
     /// MLX's own name for the type, as its error messages spell it.
     pub fn name(self) -> &'static str {
         match self {

@@ -35,9 +35,11 @@ mod ffi;
 pub mod fft;
 pub mod io;
 pub mod linalg;
+pub mod loss;
 pub mod memory;
 pub mod nn;
 mod ops;
+pub mod optim;
 pub mod primitive;
 pub mod random;
 mod stream;
@@ -50,6 +52,7 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, ConvOptions, ConvTransposeOptions, Quantization, async_eval, concatenate, eval,
-    scaled_dot_product_attention, select,
+    AttentionMask, Axes, BlockMasks, ConvOptions, ConvTransposeOptions, Frequencies, Join, Padding,
+    Quantization, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends, einsum, eval,
+    meshgrid, scaled_dot_product_attention, select, stack,
 };

@@ -1,7 +1,6 @@
 //! Convolutions against their definitions in NumPy, their gradients against differences; the Hadamard transform and
 //! windows.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use mlx_core::{Array, ConvOptions, ConvTransposeOptions, DType, Result, transforms};
@@ -248,7 +247,7 @@ fn what_does_not_fit_into_memory_is_an_error() {
 
 #[test]
 fn vmap_convolves_each_by_itself() {
-    let of = |a: &Array, i: i32| a.slice_axis(0, i, i + 1).unwrap().squeeze(&[0]).unwrap();
+    let of = |a: &Array, i: i32| a.slice_axis(0, i, i + 1).unwrap().squeeze([0]).unwrap();
     for groups in [1, 2] {
         let (xs, ws) = (noise(&[3, 2, 5, 4]), noise(&[3, 2, 3, 4 / groups]));
         let conv =

@@ -1,6 +1,5 @@
 //! Fourier transforms against NumPy's, and against what defines them.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use mlx_core::fft::{self, Norm};

@@ -1,6 +1,5 @@
 //! Linear algebra against NumPy and SciPy, and against what defines it: the factors of a matrix give it back.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use mlx_core::linalg::{self, Norm, Triangle, norm};
@@ -36,7 +35,7 @@ fn transposed(a: &Array) -> Array {
 
 fn eye(n: i32, dtype: DType) -> Array {
     let positions = Array::arange(0.0, f64::from(n), 1.0, DType::I32).unwrap();
-    positions.expand_dims(&[1]).unwrap().equal(&positions).unwrap().as_type(dtype).unwrap()
+    positions.expand_dims([1]).unwrap().equal(&positions).unwrap().as_type(dtype).unwrap()
 }
 
 /// `i` times other noise where `dtype` is complex, else zeros.
@@ -147,7 +146,7 @@ fn a_norm_over_many_axes_is_the_length_of_all_their_elements() {
     let three = norm(&a, Norm::L2, [0, 1, -1], false).unwrap();
     assert_close(
         "three",
-        &three.slice_axis(0, 1, 2).unwrap().squeeze(&[0]).unwrap(),
+        &three.slice_axis(0, 1, 2).unwrap().squeeze([0]).unwrap(),
         &length(&a.slice_axis(2, 1, 2).unwrap()),
         tolerance(DType::F32),
     );
@@ -170,7 +169,7 @@ fn factors_give_their_matrix_back() {
                 let (u, s, vt) = linalg::svd(&a).unwrap();
                 let k = s.dim(-1).unwrap();
                 let used = u.slice_axis(-1, 0, k).unwrap();
-                let scaled = used.multiply(&s.expand_dims(&[-2]).unwrap()).unwrap();
+                let scaled = used.multiply(&s.expand_dims([-2]).unwrap()).unwrap();
                 assert_close(&name, &scaled.matmul(&vt.slice_axis(-2, 0, k).unwrap()).unwrap(), &a, limits);
                 if dtype == DType::Complex64 {
                     return;
@@ -188,7 +187,7 @@ fn factors_give_their_matrix_back() {
                     let rows = l.matmul(&u).unwrap();
                     // Row p[i] of the product is row i of the matrix.
                     let m = a.dim(-2).unwrap();
-                    let choose = p.expand_dims(&[-1]).unwrap();
+                    let choose = p.expand_dims([-1]).unwrap();
                     let positions = Array::arange(0.0, f64::from(m), 1.0, DType::U32).unwrap();
                     let permutation = choose.equal(&positions).unwrap().as_type(dtype).unwrap();
                     assert_close(&name, &permutation.matmul(&rows).unwrap(), &a, limits);
@@ -207,7 +206,7 @@ fn eigenvectors_are_stretched_by_their_eigenvalues() {
                 let a = transposed(&noise(shape, dtype)).add(&phase(shape, dtype)).unwrap();
                 let (values, vectors) = linalg::eig(&a).unwrap();
                 let turned = a.as_type(DType::Complex64).unwrap().matmul(&vectors).unwrap();
-                let stretched = vectors.multiply(&values.expand_dims(&[-2]).unwrap()).unwrap();
+                let stretched = vectors.multiply(&values.expand_dims([-2]).unwrap()).unwrap();
                 assert_close(&format!("eig {dtype}{shape:?}"), &turned, &stretched, tolerance(DType::F32));
                 assert_close("eigvals", &linalg::eigvals(&a).unwrap(), &values, tolerance(DType::F32));
 
@@ -215,11 +214,8 @@ fn eigenvectors_are_stretched_by_their_eigenvalues() {
                 for (name, triangle) in TRIANGLES {
                     let (values, vectors) = linalg::eigh(&symmetric, triangle).unwrap();
                     let turned = symmetric.matmul(&vectors).unwrap();
-                    let stretched = vectors
-                        .multiply(&values.expand_dims(&[-2]).unwrap())
-                        .unwrap()
-                        .as_type(dtype)
-                        .unwrap();
+                    let stretched =
+                        vectors.multiply(&values.expand_dims([-2]).unwrap()).unwrap().as_type(dtype).unwrap();
                     assert_close(
                         &format!("eigh {name} {dtype}{shape:?}"),
                         &turned,
@@ -301,10 +297,7 @@ fn matrices_with_infinities_or_nan_are_errors() {
                 let a = f32s(&elements, &[n as i32, n as i32]);
                 let batch = on_cpu(|| {
                     mlx_core::concatenate(
-                        &[
-                            &eye(n as i32, DType::F32).expand_dims(&[0]).unwrap(),
-                            &a.expand_dims(&[0]).unwrap(),
-                        ],
+                        &[&eye(n as i32, DType::F32).expand_dims([0]).unwrap(), &a.expand_dims([0]).unwrap()],
                         0,
                     )
                 })

@@ -1,6 +1,5 @@
 //! Random numbers against MLX's own in Python for the same keys, against the generator's definition, and by their moments.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use mlx_core::random::{self, Samples};
@@ -184,7 +183,7 @@ fn the_same_key_gives_the_same_and_another_other_numbers() {
     let [] = random::split(&root).unwrap();
     // A key that is a view, and not laid out in order.
     let reversed = Array::from_slice(&[9u32, 1, 0, 2], &[2, 2]).unwrap().transpose(&[1, 0]).unwrap();
-    let view = reversed.slice_axis(0, 0, 1).unwrap().squeeze(&[0]).unwrap();
+    let view = reversed.slice_axis(0, 0, 1).unwrap().squeeze([0]).unwrap();
     assert_eq!(draw(&view), draw(&Array::from_slice(&[9u32, 0], &[2]).unwrap()));
 }
 
@@ -243,7 +242,7 @@ fn choices_are_as_frequent_as_their_probabilities() {
     let p = [0.1f32, 0.6, 0.3];
     let logits: Vec<f32> = p.iter().map(|p| p.ln() + 5.0).collect();
     let logits = f32s(&logits, &[3]);
-    let two = logits.expand_dims(&[0]).unwrap().broadcast_to(&[2, 3]).unwrap();
+    let two = logits.expand_dims([0]).unwrap().broadcast_to(&[2, 3]).unwrap();
     for (logits, samples) in [
         (&logits, Samples::Count(20_000)),
         (&logits, Samples::Shape(&[20_000])),
@@ -479,7 +478,7 @@ fn every_key_draws_for_itself_under_vmap() {
         let columns = keys.transpose(&[1, 0]).unwrap();
         let turned = transforms::vmap(|key: &Array| draw(key), &columns, &[Some(1)], &[0]).unwrap();
         for i in 0..3 {
-            let row = |a: &Array| a.slice_axis(0, i, i + 1).unwrap().squeeze(&[0]).unwrap();
+            let row = |a: &Array| a.slice_axis(0, i, i + 1).unwrap().squeeze([0]).unwrap();
             assert_close(name, &row(&together), &draw(&of(i)).unwrap(), EXACT);
             assert_close(name, &row(&turned), &draw(&of(i)).unwrap(), EXACT);
         }

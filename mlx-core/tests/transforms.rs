@@ -411,3 +411,43 @@ fn transforms_work_on_every_thread_at_once() {
         thread.join().unwrap();
     }
 }
+
+#[test]
+fn a_graph_without_shapes_is_refused_where_it_would_read_outside() {
+    let column = |n: i32| Array::full(&[n, 1], 2.0f32).unwrap();
+    let row = |n: i32| Array::full(&[1, n], 3.0f32).unwrap();
+    type F = fn(&[Array; 2]) -> Result<Array>;
+    // What it is traced with, what it is called with, and whether that can be computed.
+    let cases: [(&str, F, [Array; 2], [Array; 2], bool); 9] = [
+        ("an element for each", |[a, b]| a.add(b), [row(4), row(4)], [row(3), row(3)], true),
+        ("a broadcast that was none", |[a, b]| a.add(b), [row(4), row(4)], [row(3), row(1)], true),
+        ("other lengths", |[a, b]| a.add(b), [row(4), row(4)], [row(4), row(3)], false),
+        ("a sum", |[a, b]| a.sum(1, false)?.add(&b.sum(1, false)?), [row(4), row(4)], [row(9), row(2)], true),
+        ("a sum of nothing", |[a, _]| a.sum(1, false), [row(4), row(4)], [row(0), row(0)], false),
+        ("a product", |[a, b]| a.matmul(b), [row(4), column(4)], [row(3), column(3)], true),
+        ("inner axes that differ", |[a, b]| a.matmul(b), [row(4), column(4)], [row(3), column(5)], false),
+        (
+            "an axis that is no longer one",
+            |[a, _]| a.squeeze(0),
+            [row(4), row(4)],
+            [column(4), row(4)],
+            false,
+        ),
+        ("a slice", |[a, _]| a.slice_axis(1, 1, 4), [row(4), row(4)], [row(2), row(2)], false),
+    ];
+    for (name, f, traced, called, fits) in cases {
+        let compiled = compile_shapeless(f).unwrap();
+        let first = compiled.call([&traced[0], &traced[1]]);
+        let then = compiled.call([&called[0], &called[1]]).and_then(|array| array.eval());
+        assert_eq!(then.is_ok(), fits, "{name}: {first:?} {then:?}");
+        if let Err(error) = then {
+            assert!(!error.to_string().is_empty());
+        } else {
+            let found = compiled.call([&called[0], &called[1]]).unwrap();
+            assert_eq!(values(&found), values(&f(&called).unwrap()), "{name}");
+        }
+    }
+    let sorted = compile_shapeless(|a: &Array| a.sort(1)).unwrap();
+    let message = sorted.call(&row(4)).unwrap_err().to_string();
+    assert!(message.contains("Sort") && message.contains("use compile"), "{message}");
+}

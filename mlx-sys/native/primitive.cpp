@@ -13,6 +13,7 @@
 #include "mlx/c/error.h"
 #include "mlx/c/private/mlx.h"
 #include "mlx/primitives.h"
+#include "primitive.h"
 #include "rust_mlx.h"
 
 namespace {
@@ -226,6 +227,10 @@ class RustPrimitive : public mx::Primitive {
 };
 
 } // namespace
+
+bool is_written_in_rust(const mx::Primitive& primitive) {
+  return dynamic_cast<const RustPrimitive*>(&primitive) != nullptr;
+}
 
 extern "C" int rust_mlx_primitive(
     mlx_vector_array* res,

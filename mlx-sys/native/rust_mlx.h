@@ -113,6 +113,15 @@ int rust_mlx_primitive(
     size_t number_of_outputs,
     const mlx_stream stream);
 
+/**
+ * Checks what a compiled function without fixed shapes gave for `inputs`.
+ *
+ * MLX builds its graph for new shapes without the checks that the operations make. Fails, with a message, if a node
+ * between `outputs` and `inputs` is not known to read inside its inputs whatever their shapes, or has shapes that do not
+ * go together. Returns 0 on success.
+ */
+int rust_mlx_check_shapeless(const mlx_vector_array inputs, const mlx_vector_array outputs);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3619,4 +3619,9 @@ unsafe extern "C" {
         number_of_outputs: usize,
         stream: mlx_stream,
     ) -> ::std::os::raw::c_int;
+    #[doc = " Checks what a compiled function without fixed shapes gave for `inputs`.\n\n MLX builds its graph for new shapes without the checks that the operations make. Fails, with a message, if a node\n between `outputs` and `inputs` is not known to read inside its inputs whatever their shapes, or has shapes that do not\n go together. Returns 0 on success."]
+    pub fn rust_mlx_check_shapeless(
+        inputs: mlx_vector_array,
+        outputs: mlx_vector_array,
+    ) -> ::std::os::raw::c_int;
 }

@@ -10,6 +10,7 @@ use crate::{Array, Error, Result, stream};
 
 pub(crate) type UnaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_stream) -> c_int;
 pub(crate) type BinaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_array, mlx_stream) -> c_int;
+pub(crate) type AxisFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, c_int, mlx_stream) -> c_int;
 pub(crate) type AxisFlagFn =
     unsafe extern "C" fn(*mut mlx_array, mlx_array, c_int, bool, mlx_stream) -> c_int;
 pub(crate) type AxesFn =
@@ -32,6 +33,14 @@ pub(crate) fn binary(op: &'static str, f: BinaryFn, a: &Array, b: &Array) -> Res
     call(op, &[a, b], |out, stream| {
         // SAFETY: `f` has this exact C signature; `out`, `a` and `b` are live handles for the whole call.
         unsafe { f(out, a.raw(), b.raw(), stream) }
+    })
+}
+
+/// `out = f(a, axis)`, also for operations that take another number
+pub(crate) fn axis(op: &'static str, f: AxisFn, a: &Array, axis: i32) -> Result<Array> {
+    call(op, &[a], |out, stream| {
+        // SAFETY: `f` has this exact C signature; `out` and `a` are live handles for the whole call.
+        unsafe { f(out, a.raw(), axis, stream) }
     })
 }
 
@@ -67,7 +76,7 @@ pub(crate) fn axes_flag(
     })
 }
 
-/// `out = f(a, axis, axis)`
+/// `out = f(a, axis, axis)`, also for operations that take other numbers
 pub(crate) fn axis_pair(
     op: &'static str,
     f: AxisPairFn,

@@ -114,6 +114,15 @@ pub(crate) fn compile(f: &Closure, shapeless: bool) -> Result<Closure> {
     Ok(out)
 }
 
+/// Refuses what a compiled function without fixed shapes gave if its graph does not fit the shapes of this call.
+pub(crate) fn check_shapeless(inputs: &[&Array], outputs: &[Array]) -> Result<()> {
+    let given = ArrayVector::new(inputs);
+    let found = ArrayVector::new(&outputs.iter().collect::<Vec<_>>());
+    // SAFETY: the handles are live for the call.
+    let status = unsafe { mlx_sys::rust_mlx_check_shapeless(given.as_raw(), found.as_raw()) };
+    door::check("compile_shapeless", inputs, status)
+}
+
 /// Which steps compilation takes, for the whole process.
 pub(crate) fn set_compile_mode(mode: crate::transforms::CompileMode) -> Result<()> {
     use crate::transforms::CompileMode;

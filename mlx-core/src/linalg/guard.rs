@@ -76,7 +76,7 @@ pub(crate) fn positive_diagonal(a: &Array) -> Result<Array> {
 /// Where the diagonal of a square matrix is, `[N, N]`.
 pub(crate) fn diagonal(a: &Array) -> Result<Array> {
     let positions = Array::arange(0.0, f64::from(a.axis_length("linalg", -1)?), 1.0, DType::I32)?;
-    positions.expand_dims(&[1])?.equal(&positions)
+    positions.expand_dims([1])?.equal(&positions)
 }
 
 /// How large matrices may be.

@@ -337,12 +337,12 @@ fn missing(op: &'static str) -> Error {
 /// Calls `f` with a column for a vector `b`, and with as many axes on both sides: MLX broadcasts no others.
 fn with_columns(a: &Array, b: &Array, f: impl FnOnce(&Array, &Array) -> Result<Array>) -> Result<Array> {
     if b.ndim() == 1 {
-        let column = b.expand_dims(&[1])?;
-        return with_columns(a, &column, f)?.squeeze(&[-1]);
+        let column = b.expand_dims([1])?;
+        return with_columns(a, &column, f)?.squeeze([-1]);
     }
     let widen = |array: &Array, ndim: usize| {
         let missing = ndim.saturating_sub(array.ndim()) as i32;
-        array.expand_dims(&(0..missing).collect::<Vec<_>>())
+        array.expand_dims((0..missing).collect::<Vec<_>>())
     };
     f(&widen(a, b.ndim())?, &widen(b, a.ndim())?)
 }

@@ -1,49 +1,93 @@
 //! Linear maps and token embeddings: `y = x Wᵀ + b`.
 
-use super::Weight;
-use crate::{Array, Result};
+use super::random::{Keys, uniform_for};
+use super::{Lora, Weight};
+use crate::{Array, DType, Result, random};
 
-/// A linear map, `[.., K] -> [.., N]`.
+/// A linear map, `[.., K] -> [.., N]`, with dense or quantized weights, and a LoRA adapter or none.
 ///
 /// ```
 /// use mlx_core::{Array, nn::{Linear, Weight}};
 ///
 /// let weight = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
-/// let linear = Linear { weight: Weight::Dense(weight), bias: None };
+/// let linear = Linear::new(Weight::Dense(weight), None);
 /// let y = linear.forward(&Array::from_slice(&[1.0f32, 10.0], &[1, 2])?)?;
 /// assert_eq!(y.to_vec::<f32>()?, [21.0, 43.0]);
 /// # Ok::<(), mlx_core::Error>(())
 /// ```
+///
+/// Its arrays are named `weight` (`scales` and `biases` too, if it is quantized), `bias`, `lora_a` and `lora_b`.
 #[derive(Clone, Debug)]
+#[doc(alias = "QuantizedLinear")]
+#[doc(alias = "LoraLinear")]
 pub struct Linear {
     /// `[N, K]`
     pub weight: Weight,
     /// `[N]`
     pub bias: Option<Array>,
+    /// What is trained instead of the weight; see [`lora::apply`](super::lora::apply).
+    pub lora: Option<Lora>,
 }
 
 impl Linear {
-    /// `x Wᵀ + b`
+    /// A linear map without an adapter.
+    pub fn new(weight: Weight, bias: Option<Array>) -> Self {
+        Linear { weight, bias, lora: None }
+    }
+
+    /// A linear map to be trained: float32 weights, and a bias if asked for, uniformly random within `±1 / √K`.
+    ///
+    /// # Errors
+    /// When a number is negative, the size is above the memory limit, or `key` is not a key.
+    pub fn init(input_dims: i32, output_dims: i32, bias: bool, key: &Array) -> Result<Self> {
+        let keys = Keys::split(key, 2)?;
+        let weight = uniform_for(input_dims, &[output_dims, input_dims], &keys.get(0)?)?;
+        let bias = match bias {
+            true => Some(uniform_for(input_dims, &[output_dims], &keys.get(1)?)?),
+            false => None,
+        };
+        Ok(Linear::new(Weight::Dense(weight), bias))
+    }
+
+    /// `x Wᵀ + b`, and what the adapter adds.
     ///
     /// # Errors
     /// When the last axis of `x` is not `K`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
         let y = self.weight.project(x)?;
-        match &self.bias {
-            Some(bias) => y.add(bias),
+        let y = match &self.bias {
+            Some(bias) => y.add(bias)?,
+            None => y,
+        };
+        match &self.lora {
+            Some(lora) => y.add(&lora.forward(x)?),
             None => Ok(y),
         }
     }
 }
 
+super::module! { Linear { weight as "", bias, lora as "" } }
+
 /// A table of `V` vectors, looked up by token id.
+///
+/// Its array is named `weight`; `scales` and `biases` stand beside it, if it is quantized.
 #[derive(Clone, Debug)]
+#[doc(alias = "QuantizedEmbedding")]
 pub struct Embedding {
     /// `[V, D]`
     pub weight: Weight,
 }
 
 impl Embedding {
+    /// A table to be trained: float32, normally distributed with the variance `1 / D`.
+    ///
+    /// # Errors
+    /// When a number is negative, the size is above the memory limit, or `key` is not a key.
+    pub fn init(count: i32, dims: i32, key: &Array) -> Result<Self> {
+        let scale = (dims.max(1) as f32).sqrt().recip();
+        Ok(Embedding { weight: Weight::Dense(random::normal(key, &[count, dims], DType::F32, 0.0, scale)?) })
+    }
+
     /// The vectors of `tokens`: `[..] -> [.., D]`
     ///
     /// # Errors
@@ -60,3 +104,5 @@ impl Embedding {
         self.weight.project(x)
     }
 }
+
+super::module! { Embedding { weight as "" } }

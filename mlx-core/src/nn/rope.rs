@@ -22,3 +22,6 @@ impl Rope {
         x.rope(self.dims, false, self.base, self.scale, offset)
     }
 }
+
+// Angles are computed, not learned.
+super::module! { Rope { ; dims, base, scale } }

@@ -1,5 +1,6 @@
 //! A weight matrix, dense or quantized. Layers do not care which.
 
+use super::{Children, ChildrenMut, Module};
 use crate::{Array, Quantization, Result};
 
 /// A matrix of weights `[N, K]`.
@@ -21,6 +22,15 @@ pub enum Weight {
 }
 
 impl Weight {
+    /// Quantizes a matrix of floats, `[N, K]`.
+    ///
+    /// # Errors
+    /// As [`Array::quantize`].
+    pub fn quantize(matrix: &Array, quantization: Quantization) -> Result<Self> {
+        let [weight, scales, biases] = matrix.quantize(quantization)?;
+        Ok(Weight::Quantized { weight, scales, biases, quantization })
+    }
+
     /// Rows and columns of the matrix that the weight stands for, `[N, K]`; axes that are missing count as 1.
     pub fn shape(&self) -> [usize; 2] {
         let dims = |a: &Array| [0, 1].map(|axis| a.shape().get(axis).map_or(1, |n| *n as usize));
@@ -80,5 +90,22 @@ impl Weight {
             Weight::Dense(weight) => vec![weight],
             Weight::Quantized { weight, scales, biases, .. } => vec![weight, scales, biases],
         }
+    }
+}
+
+/// The parts are named as in MLX's checkpoints: `weight`, and of quantized weights also `scales` and `biases`.
+impl Module for Weight {
+    fn children(&self) -> Children<'_> {
+        let names = ["weight", "scales", "biases"].map(str::to_owned);
+        names.into_iter().zip(self.arrays().into_iter().map(|array| array as _)).collect()
+    }
+
+    fn children_mut(&mut self) -> ChildrenMut<'_> {
+        let arrays = match self {
+            Weight::Dense(weight) => vec![weight],
+            Weight::Quantized { weight, scales, biases, .. } => vec![weight, scales, biases],
+        };
+        let names = ["weight", "scales", "biases"].map(str::to_owned);
+        names.into_iter().zip(arrays.into_iter().map(|array| array as _)).collect()
     }
 }

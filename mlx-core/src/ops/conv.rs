@@ -289,7 +289,7 @@ impl<'a> Spatial<'a> {
     /// `a` with zeros between the elements of an axis.
     fn spread(&self, a: &Array, axis: i32, step: i32) -> Result<Array> {
         let length = a.axis_length(self.op, axis)?;
-        let apart = a.expand_dims(&[axis + 1])?;
+        let apart = a.expand_dims([axis + 1])?;
         let mut zeros = apart.shape().to_vec();
         zeros[axis as usize + 1] = step - 1;
         let mut shape = a.shape().to_vec();

@@ -6,19 +6,28 @@
 mod attention;
 mod axes;
 mod conv;
+mod create;
+mod division;
 mod elementwise;
 mod index;
 mod matmul;
+mod positions;
+mod quantized;
 mod reduce;
+mod scan;
 mod shape;
 mod signal;
+mod slice;
+mod sort;
 
-pub use attention::{AttentionMask, scaled_dot_product_attention};
+pub use attention::{AttentionMask, Frequencies, attention_with_sinks, scaled_dot_product_attention};
 pub use axes::Axes;
 pub use conv::{ConvOptions, ConvTransposeOptions};
-pub use elementwise::select;
-pub use matmul::Quantization;
-pub use shape::concatenate;
+pub use elementwise::{depends, select};
+pub use index::Join;
+pub use matmul::{BlockMasks, einsum};
+pub use quantized::Quantization;
+pub use shape::{Padding, broadcast_arrays, concatenate, meshgrid, stack};
 
 use crate::{Array, Result, ffi};
 

@@ -1,7 +1,8 @@
 //! Operations that rearrange elements without computing. Most give views: no element is copied.
 
+use super::create::clamp_diagonal;
 use crate::ffi::{self, c, door};
-use crate::{Array, Error, Result};
+use crate::{Array, Axes, DType, Error, Result};
 
 impl Array {
     /// The same elements in row-major order under another shape; one axis may be -1 and is worked out.
@@ -21,7 +22,7 @@ impl Array {
     ///
     /// # Errors
     /// When `axes` is not a permutation.
-    #[doc(alias = "mlx_transpose_axes")]
+    #[doc(alias = "mlx_transpose_axes", alias = "mlx_transpose")]
     pub fn transpose(&self, axes: &[i32]) -> Result<Array> {
         door::axes("transpose", c::mlx_transpose_axes, self, axes)
     }
@@ -39,18 +40,18 @@ impl Array {
     ///
     /// # Errors
     /// When a position is named twice or lies outside.
-    #[doc(alias = "mlx_expand_dims_axes")]
-    pub fn expand_dims(&self, axes: &[i32]) -> Result<Array> {
-        door::axes("expand_dims", c::mlx_expand_dims_axes, self, axes)
+    #[doc(alias = "mlx_expand_dims_axes", alias = "mlx_expand_dims")]
+    pub fn expand_dims(&self, axes: impl Axes) -> Result<Array> {
+        door::axes("expand_dims", c::mlx_expand_dims_axes, self, &axes.list(self.ndim()))
     }
 
     /// The axes of length one among `axes` removed.
     ///
     /// # Errors
     /// When an axis has another length.
-    #[doc(alias = "mlx_squeeze_axes")]
-    pub fn squeeze(&self, axes: &[i32]) -> Result<Array> {
-        door::axes("squeeze", c::mlx_squeeze_axes, self, axes)
+    #[doc(alias = "mlx_squeeze_axes", alias = "mlx_squeeze", alias = "mlx_squeeze_axis")]
+    pub fn squeeze(&self, axes: impl Axes) -> Result<Array> {
+        door::axes("squeeze", c::mlx_squeeze_axes, self, &axes.list(self.ndim()))
     }
 
     /// The elements repeated along axes of length one until the shape fits, without copying.
@@ -66,77 +67,329 @@ impl Array {
     ///
     /// # Errors
     /// When no memory is left, at evaluation.
-    #[doc(alias = "mlx_contiguous")]
+    #[doc(alias = "mlx_contiguous", alias = "mlx_copy")]
     pub fn contiguous(&self) -> Result<Array> {
         ffi::ops::contiguous(self)
     }
 
-    /// Elements `start` to below `stop` along one axis.
+    /// One axis moved to another place; the others keep their order.
+    ///
+    /// # Errors
+    /// When there is no such axis.
+    #[doc(alias = "mlx_moveaxis")]
+    pub fn moveaxis(&self, from: i32, to: i32) -> Result<Array> {
+        door::axis_pair("moveaxis", c::mlx_moveaxis, self, from, to)
+    }
+
+    /// The axes `first` to `last`, both included, as one.
+    ///
+    /// # Errors
+    /// When there is no such axis, or `last` comes before `first`.
+    #[doc(alias = "mlx_flatten")]
+    pub fn flatten(&self, first: i32, last: i32) -> Result<Array> {
+        door::axis_pair("flatten", c::mlx_flatten, self, first, last)
+    }
+
+    /// One axis as several, of the lengths in `shape`; one of them may be -1 and is worked out.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the sizes differ.
+    #[doc(alias = "mlx_unflatten")]
+    pub fn unflatten(&self, axis: i32, shape: &[i32]) -> Result<Array> {
+        let index = self.axis_index("unflatten", axis)?;
+        let mut whole = self.shape()[..index].to_vec();
+        whole.extend(shape);
+        whole.extend(&self.shape()[index + 1..]);
+        // MLX divides by the product of the lengths that are given.
+        if shape.contains(&-1) && whole.contains(&0) || shape.iter().any(|length| *length < -1) {
+            let message = format!("axis {axis} of {} cannot become {shape:?}", self.describe());
+            return Err(Error::Shape { op: "unflatten", message });
+        }
+        ffi::ops::unflatten(self, axis, shape)
+    }
+
+    /// The array with at least one axis.
+    ///
+    /// # Errors
+    /// None that is known.
+    #[doc(alias = "mlx_atleast_1d")]
+    pub fn atleast_1d(&self) -> Result<Array> {
+        door::unary("atleast_1d", c::mlx_atleast_1d, self)
+    }
+
+    /// The array with at least two axes: a list becomes a row.
+    ///
+    /// # Errors
+    /// None that is known.
+    #[doc(alias = "mlx_atleast_2d")]
+    pub fn atleast_2d(&self) -> Result<Array> {
+        door::unary("atleast_2d", c::mlx_atleast_2d, self)
+    }
+
+    /// The array with at least three axes: a matrix `[M, N]` becomes `[M, N, 1]`, a list `[1, N, 1]`.
+    ///
+    /// # Errors
+    /// None that is known.
+    #[doc(alias = "mlx_atleast_3d")]
+    pub fn atleast_3d(&self) -> Result<Array> {
+        door::unary("atleast_3d", c::mlx_atleast_3d, self)
+    }
+
+    /// A view of the elements in row-major order, as element `[i, j]` = element `offset + i * strides[0] + j * strides[1]`.
     ///
     /// ```
     /// # use mlx_core::{Array, DType};
-    /// let a = Array::arange(0.0, 6.0, 1.0, DType::I32)?.reshape(&[2, 3])?;
-    /// assert_eq!(a.slice_axis(1, 1, 3)?.to_vec::<i32>()?, [1, 2, 4, 5]);
+    /// let a = Array::arange(0.0, 5.0, 1.0, DType::I32)?;
+    /// let windows = a.as_strided(&[3, 3], &[1, 1], 0)?;
+    /// assert_eq!(windows.to_vec::<i32>()?, [0, 1, 2, 1, 2, 3, 2, 3, 4]);
     /// # Ok::<(), mlx_core::Error>(())
     /// ```
     ///
     /// # Errors
-    /// When there is no such axis or `start..stop` does not lie inside it.
-    #[doc(alias = "mlx_slice")]
-    pub fn slice_axis(&self, axis: i32, start: i32, stop: i32) -> Result<Array> {
-        let (from, to) = self.bounds("slice_axis", axis, start, stop)?;
-        ffi::ops::slice(self, &from, &to, &vec![1; from.len()])
+    /// When there is not one stride for each axis, or an element would lie outside the array.
+    #[doc(alias = "mlx_as_strided")]
+    pub fn as_strided(&self, shape: &[i32], strides: &[i64], offset: usize) -> Result<Array> {
+        // MLX takes all of this on trust.
+        if !self.reaches_inside(shape, strides, offset) {
+            let message = format!(
+                "{shape:?} with strides {strides:?} from element {offset} reaches outside the {} elements of {}",
+                self.size(),
+                self.describe()
+            );
+            return Err(Error::Shape { op: "as_strided", message });
+        }
+        // A view that begins anew: MLX looks only at a flag to see whether the elements lie in order, and the flag of some
+        // views is wrong.
+        ffi::ops::as_strided(&self.contiguous()?, shape, strides, offset)
     }
 
-    /// This array with elements `start` to below `stop` along one axis replaced by `update`.
-    ///
-    /// The buffer is written in place if nothing else refers to this array when the result is evaluated; drop it before
-    /// then.
+    fn reaches_inside(&self, shape: &[i32], strides: &[i64], offset: usize) -> bool {
+        if shape.len() != strides.len() || shape.iter().any(|length| *length < 0) {
+            return false;
+        }
+        let (mut low, mut high) = (offset as i128, offset as i128);
+        for (length, stride) in shape.iter().zip(strides) {
+            let step = i128::from(*stride) * (i128::from(*length) - 1);
+            if step < 0 { low += step } else { high += step }
+        }
+        // Without elements nothing is reached, but the pointer is still moved.
+        let empty = shape.contains(&0);
+        let end = self.size() as i128;
+        if empty { offset as i128 <= end } else { low >= 0 && high < end }
+    }
+
+    /// The array with elements added on both sides of `axes`: `before[i]` and `after[i]` along `axes[i]`.
     ///
     /// # Errors
-    /// When there is no such axis, `start..stop` does not lie inside it, or `update` does not fit there.
-    #[doc(alias = "mlx_slice_update")]
-    pub fn slice_update_axis(&self, update: &Array, axis: i32, start: i32, stop: i32) -> Result<Array> {
-        let (from, to) = self.bounds("slice_update_axis", axis, start, stop)?;
-        let place: Vec<i32> = from.iter().zip(&to).map(|(from, to)| to - from).collect();
-        // MLX would repeat or convert the update to make it fit.
-        if update.shape() != place || update.dtype() != self.dtype() {
-            let message =
-                format!("{} does not fit the place of {}{place:?}", update.describe(), self.dtype());
-            return Err(Error::Shape { op: "slice_update_axis", message });
+    /// When there is no such axis, one is named twice, or a count is negative; for [`Padding::Edge`] and the reflecting
+    /// kinds also when an axis has no element to repeat.
+    #[doc(alias = "mlx_pad", alias = "mlx_pad_symmetric")]
+    pub fn pad(&self, axes: impl Axes, before: &[i32], after: &[i32], padding: Padding<'_>) -> Result<Array> {
+        const OP: &str = "pad";
+        let indices = self.axis_indices(OP, &axes.list(self.ndim()))?;
+        let refuse = |message| Err(Error::Shape { op: OP, message });
+        if before.len() != indices.len() || after.len() != indices.len() {
+            return refuse(format!("{} and {} counts for {} axes", before.len(), after.len(), indices.len()));
         }
-        ffi::ops::slice_update(self, update, &from, &to)
+        // MLX's kinds that repeat elements take the counts to be those of all axes in order.
+        let mut counts = vec![[0; 2]; self.ndim()];
+        for (index, pair) in indices.iter().zip(before.iter().zip(after)) {
+            counts[*index] = [*pair.0, *pair.1];
+        }
+        for (length, count) in self.shape().iter().zip(&counts) {
+            let total = i64::from(*length) + i64::from(count[0]) + i64::from(count[1]);
+            if count.iter().any(|count| *count < 0) || total > i64::from(i32::MAX) {
+                return refuse(format!("{} cannot be padded by {before:?} and {after:?}", self.describe()));
+            }
+            // Mirrors are built one by one.
+            let mirrored = !matches!(padding, Padding::Constant(_) | Padding::Edge);
+            let far = mirrored && count.iter().any(|count| *count / MIRRORS > *length);
+            let nothing = *length == 0 && *count != [0, 0] && !matches!(padding, Padding::Constant(_));
+            if nothing || far {
+                let message = format!("{} has too few elements to repeat", self.describe());
+                return refuse(message);
+            }
+        }
+        let all: Vec<i32> = (0..self.ndim() as i32).collect();
+        let [before, after] = [0, 1].map(|side| counts.iter().map(|count| count[side]).collect::<Vec<_>>());
+        let zero;
+        let (value, mode) = match padding {
+            Padding::Constant(value) if value.size() == 1 => (value, c"constant"),
+            Padding::Constant(value) => return refuse(format!("{} is not one value", value.describe())),
+            other => {
+                zero = Array::scalar(0.0f32)?;
+                (&zero, other.mode())
+            }
+        };
+        ffi::ops::pad(self, &all, &before, &after, value, mode)
     }
 
-    /// Pieces of the array, cut along `axis` before each position of `at`.
-    ///
-    /// The pieces are slices: MLX's own split marks some of them as laid out in a way that they are not.
+    /// The array repeated as a whole: `repeats[i]` times along axis `i`, counted from the last.
     ///
     /// # Errors
-    /// When there is no such axis, or the positions do not ascend from 0 to its length.
-    pub fn split(&self, at: &[i32], axis: i32) -> Result<Vec<Array>> {
-        let length = self.axis_length("split", axis)?;
-        let edges: Vec<i32> = [0].into_iter().chain(at.iter().copied()).chain([length]).collect();
-        if !edges.is_sorted() {
-            let message = format!("positions {at:?} do not ascend inside axis {axis} of {}", self.describe());
-            return Err(Error::Shape { op: "split", message });
+    /// When a count is negative.
+    #[doc(alias = "mlx_tile")]
+    pub fn tile(&self, repeats: &[i32]) -> Result<Array> {
+        if repeats.iter().any(|count| *count < 0) {
+            return Err(Error::Shape { op: "tile", message: format!("{repeats:?} are no counts") });
         }
-        edges.windows(2).map(|edge| self.slice_axis(axis, edge[0], edge[1])).collect()
+        let extra = repeats.len().saturating_sub(self.ndim());
+        let shape = [&vec![1; extra], self.shape()].concat();
+        let missing = shape.len() - repeats.len();
+        let lengths = shape[missing..].iter().zip(repeats).map(|(length, count)| length.checked_mul(*count));
+        if lengths.into_iter().any(|length| length.is_none()) {
+            let message = format!("{} repeated {repeats:?} times is too long", self.describe());
+            return Err(Error::Shape { op: "tile", message });
+        }
+        door::axes("tile", c::mlx_tile, self, repeats)
     }
 
-    /// Starts and stops over all axes for a range along one. MLX clips ranges silently; here they must fit.
-    fn bounds(&self, op: &'static str, axis: i32, start: i32, stop: i32) -> Result<(Vec<i32>, Vec<i32>)> {
-        let length = self.axis_length(op, axis)?;
-        if start < 0 || stop < start || stop > length {
-            let message = format!("{start}..{stop} does not lie inside axis {axis} of {}", self.describe());
-            return Err(Error::Shape { op, message });
+    /// Each element along `axis` repeated `count` times.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the count is negative.
+    #[doc(alias = "mlx_repeat_axis", alias = "mlx_repeat")]
+    pub fn repeat(&self, count: i32, axis: i32) -> Result<Array> {
+        let length = self.axis_length("repeat", axis)?;
+        if count < 0 || length.checked_mul(count).is_none() {
+            let message = format!("axis {axis} of {} cannot be repeated {count} times", self.describe());
+            return Err(Error::Shape { op: "repeat", message });
         }
-        let index = if axis < 0 { axis + self.ndim() as i32 } else { axis } as usize;
-        let mut from = vec![0; self.ndim()];
-        let mut to = self.shape().to_vec();
-        from[index] = start;
-        to[index] = stop;
-        Ok((from, to))
+        door::axis_pair("repeat", c::mlx_repeat_axis, self, count, axis)
+    }
+
+    /// The elements moved on by `shifts[i]` places along `axes[i]`; those that leave one end enter at the other.
+    ///
+    /// # Errors
+    /// When there is no such axis, or not one shift for each.
+    #[doc(alias = "mlx_roll_axes", alias = "mlx_roll", alias = "mlx_roll_axis")]
+    pub fn roll(&self, shifts: &[i32], axes: impl Axes) -> Result<Array> {
+        let axes = axes.list(self.ndim());
+        if shifts.len() != axes.len() {
+            let message = format!("{} shifts for {} axes", shifts.len(), axes.len());
+            return Err(Error::Shape { op: "roll", message });
+        }
+        // MLX negates shifts, which the smallest number does not survive.
+        let mut small = Vec::with_capacity(shifts.len());
+        for (shift, axis) in shifts.iter().zip(axes.iter()) {
+            small.push(shift % self.axis_length("roll", *axis)?.max(1));
+        }
+        ffi::ops::roll(self, &small, &axes)
+    }
+
+    /// The elements in opposite order along `axes`.
+    ///
+    /// # Errors
+    /// When there is no such axis.
+    #[doc(alias = "mlx_flip_axes", alias = "mlx_flip", alias = "mlx_flip_axis")]
+    pub fn flip(&self, axes: impl Axes) -> Result<Array> {
+        let axes = axes.list(self.ndim());
+        self.axis_indices("flip", &axes)?;
+        door::axes("flip", c::mlx_flip_axes, self, &axes)
+    }
+
+    /// The elements on and below a diagonal of the last two axes, and zeros above: the main diagonal, or the one
+    /// `diagonal` above it.
+    ///
+    /// # Errors
+    /// When there are fewer than two axes.
+    #[doc(alias = "mlx_tril")]
+    pub fn tril(&self, diagonal: i32) -> Result<Array> {
+        let (rows, columns) = (self.axis_length("tril", -2)?, self.axis_length("tril", -1)?);
+        door::axis("tril", c::mlx_tril, self, clamp_diagonal(rows, columns, diagonal))
+    }
+
+    /// The elements on and above a diagonal of the last two axes, and zeros below: the main diagonal, or the one
+    /// `diagonal` above it.
+    ///
+    /// # Errors
+    /// When there are fewer than two axes.
+    #[doc(alias = "mlx_triu")]
+    pub fn triu(&self, diagonal: i32) -> Result<Array> {
+        let (rows, columns) = (self.axis_length("triu", -2)?, self.axis_length("triu", -1)?);
+        // The diagonal above the first that is all inside is where the zeros end.
+        door::axis("triu", c::mlx_triu, self, diagonal.clamp(-rows, columns.saturating_add(1)))
+    }
+
+    /// A matrix with the elements of a list on a diagonal, or the elements on a diagonal of a matrix: the main one, or the
+    /// one `diagonal` above it.
+    ///
+    /// # Errors
+    /// When there are neither one nor two axes.
+    #[doc(alias = "mlx_diag")]
+    pub fn diag(&self, diagonal: i32) -> Result<Array> {
+        match *self.shape() {
+            [length] => {
+                let side = i64::from(length) + i64::from(diagonal.unsigned_abs());
+                let side = i32::try_from(side).unwrap_or(i32::MAX);
+                crate::array::check_shape("diag", &[side, side], self.dtype())?;
+                door::axis("diag", c::mlx_diag, self, diagonal)
+            }
+            [_, _] => self.diagonal(diagonal, 0, 1),
+            _ => {
+                let message = format!("{} is neither a list nor a matrix", self.describe());
+                Err(Error::Shape { op: "diag", message })
+            }
+        }
+    }
+
+    /// The elements on a diagonal of two axes, which becomes the last axis: the main diagonal, or the one `offset` above
+    /// it.
+    ///
+    /// # Errors
+    /// When there is no such axis, or both are the same.
+    #[doc(alias = "mlx_diagonal")]
+    pub fn diagonal(&self, offset: i32, first: i32, second: i32) -> Result<Array> {
+        let (rows, columns) = (self.axis_length("diagonal", first)?, self.axis_length("diagonal", second)?);
+        ffi::ops::diagonal(self, clamp_diagonal(rows, columns, offset), first, second)
+    }
+
+    /// The sum of a diagonal of two axes, in `dtype`: the main diagonal, or the one `offset` above it.
+    ///
+    /// # Errors
+    /// When there is no such axis, or both are the same.
+    #[doc(alias = "mlx_trace_axes", alias = "mlx_trace")]
+    pub fn trace(&self, offset: i32, first: i32, second: i32, dtype: DType) -> Result<Array> {
+        let (rows, columns) = (self.axis_length("trace", first)?, self.axis_length("trace", second)?);
+        ffi::ops::trace(self, clamp_diagonal(rows, columns, offset), first, second, dtype)
+    }
+
+    /// Differences between neighbours along `axis`, taken `order` times over.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the order is negative.
+    #[doc(alias = "mlx_diff")]
+    pub fn diff(&self, order: i32, axis: i32) -> Result<Array> {
+        // Each time the axis becomes one shorter, until there is nothing to take.
+        let order = order.min(self.axis_length("diff", axis)?);
+        door::axis_pair("diff", c::mlx_diff, self, order, axis)
+    }
+}
+
+/// How many times over an axis may be mirrored by [`Array::pad`].
+const MIRRORS: i32 = 1000;
+
+/// What [`Array::pad`] adds.
+#[derive(Clone, Copy, Debug)]
+pub enum Padding<'a> {
+    /// One value, converted to the array's dtype.
+    Constant(&'a Array),
+    /// The element at the edge.
+    Edge,
+    /// The elements next to the edge, mirrored in it; the edge itself is not repeated.
+    Reflect,
+    /// The elements at the edge and next to it, mirrored.
+    Symmetric,
+}
+
+impl Padding<'_> {
+    fn mode(self) -> &'static std::ffi::CStr {
+        match self {
+            Padding::Constant(_) => c"constant",
+            Padding::Edge => c"edge",
+            Padding::Reflect => c"reflect",
+            Padding::Symmetric => c"symmetric",
+        }
     }
 }
 
@@ -144,10 +397,45 @@ impl Array {
 ///
 /// # Errors
 /// When the list is empty, there is no such axis, or the other axes differ.
-#[doc(alias = "mlx_concatenate_axis")]
+#[doc(alias = "mlx_concatenate_axis", alias = "mlx_concatenate")]
 pub fn concatenate(arrays: &[&Array], axis: i32) -> Result<Array> {
     if let Some(first) = arrays.first() {
         first.axis_length("concatenate", axis)?;
     }
-    ffi::ops::concatenate(arrays, axis)
+    ffi::ops::join("concatenate", c::mlx_concatenate_axis, arrays, axis)
+}
+
+/// Arrays of one shape joined along a new axis, at position `axis` of the result.
+///
+/// # Errors
+/// When the list is empty, there is no such position, or the shapes differ.
+#[doc(alias = "mlx_stack_axis", alias = "mlx_stack")]
+pub fn stack(arrays: &[&Array], axis: i32) -> Result<Array> {
+    let ndim = arrays.first().map_or(0, |first| first.ndim() as i32) + 1;
+    if !(-ndim..ndim).contains(&axis) {
+        let message = format!("arrays of {} axes cannot be stacked along axis {axis}", ndim - 1);
+        return Err(Error::Shape { op: "stack", message });
+    }
+    ffi::ops::join("stack", c::mlx_stack_axis, arrays, axis)
+}
+
+/// The arrays, each broadcast to the shape that all have in common.
+///
+/// # Errors
+/// When the shapes cannot be broadcast together.
+#[doc(alias = "mlx_broadcast_arrays")]
+pub fn broadcast_arrays(arrays: &[&Array]) -> Result<Vec<Array>> {
+    ffi::ops::broadcast_arrays(arrays)
+}
+
+/// Coordinates of a grid: for each list, an array over the whole grid in which it runs along its own axis.
+///
+/// The axes come in the order of the lists, or with the first two exchanged if `columns_first`. If `sparse`, the axes of
+/// the other lists have length one.
+///
+/// # Errors
+/// When the grid is too large.
+#[doc(alias = "mlx_meshgrid")]
+pub fn meshgrid(lists: &[&Array], sparse: bool, columns_first: bool) -> Result<Vec<Array>> {
+    ffi::ops::meshgrid(lists, sparse, columns_first)
 }

@@ -37,7 +37,7 @@ impl Array {
         // multiplied with, over a second axis.
         let scale = scale.unwrap_or_else(|| 1.0 / (length as f32).sqrt());
         let positions = Array::arange(0.0, f64::from(factor), 1.0, DType::I32)?;
-        let identity = positions.expand_dims(&[1])?.equal(&positions)?.as_type(a.dtype())?;
+        let identity = positions.expand_dims([1])?.equal(&positions)?.as_type(a.dtype())?;
         let matrix = ffi::ops::hadamard_transform(OP, &identity, Some(1.0))?.transpose(&[1, 0])?;
         let mut shape = a.shape().to_vec();
         shape.pop();

@@ -43,10 +43,11 @@ pub fn compile<I: Arrays + 'static, O: Arrays + 'static>(
 
 /// Compiles a function into one graph for all shapes with the same numbers of axes.
 ///
-/// The function must not depend on shapes: what it reads from one becomes a constant.
+/// The function must not depend on shapes: what it reads from one becomes a constant. It may be made of operations on
+/// single elements, reductions, softmax, matrix products, changes of shape and primitives written in Rust.
 ///
 /// # Errors
-/// As [`compile`]. Operations that cannot do without shapes fail when the function is first called.
+/// As [`compile`]. Other operations, and shapes that do not go together, fail when the function is called.
 pub fn compile_shapeless<I: Arrays + 'static, O: Arrays + 'static>(
     f: impl Fn(&I) -> Result<O> + 'static,
 ) -> Result<Compiled<I, O>> {
@@ -56,6 +57,7 @@ pub fn compile_shapeless<I: Arrays + 'static, O: Arrays + 'static>(
 /// A function whose graph is kept; see [`compile`]. It belongs to its thread, as arrays do.
 pub struct Compiled<I, O> {
     closure: Closure,
+    shapeless: bool,
     trace: Rc<Trace<I, O>>,
     inputs: PhantomData<fn(&I) -> O>,
 }
@@ -89,7 +91,7 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
             Ok(list)
         };
         let closure = ffi::transforms::compile(&Closure::new(Box::new(run))?, shapeless)?;
-        Ok(Compiled { closure, trace, inputs: PhantomData })
+        Ok(Compiled { closure, shapeless, trace, inputs: PhantomData })
     }
 
     /// Calls the function, which builds the graph of its outputs.
@@ -107,6 +109,10 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
         let outputs = with_room("compile", || self.closure.apply("compile", &inputs));
         self.trace.arguments.take();
         let outputs = outputs?;
+        if self.shapeless {
+            // MLX does not check what it builds for new shapes.
+            ffi::transforms::check_shapeless(&inputs, &outputs)?;
+        }
         let kept = self.trace.outputs.borrow();
         kept.as_ref().ok_or_else(|| refuse("MLX did not call the function"))?.with_arrays(outputs)
     }

@@ -32,6 +32,7 @@ pub use arrays::{Arguments, Arrays};
 pub use compile::{CompileMode, Compiled, clear_compile_cache, compile, compile_shapeless, set_compile_mode};
 pub use custom::{CustomFunction, checkpoint};
 pub use differentiate::{grad, jvp, value_and_grad, vjp};
+pub(crate) use stack::under_way;
 pub(crate) use vectorize::is_vectorizing;
 pub use vectorize::vmap;
 

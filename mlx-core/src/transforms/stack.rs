@@ -49,6 +49,11 @@ pub(super) fn with_room<R>(op: &'static str, transform: impl FnOnce() -> Result<
     outcome
 }
 
+/// Whether a transform of this thread is under way.
+pub(crate) fn under_way() -> bool {
+    BEGAN.get().is_some()
+}
+
 /// Refuses a graph that is too deep, after the closure that built it.
 pub(super) fn require_room(op: &'static str) -> Result<()> {
     let built = built();

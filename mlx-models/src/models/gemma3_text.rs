@@ -219,7 +219,7 @@ impl LanguageModel for Gemma3 {
 }
 
 fn linear(weights: &mut Weights<'_>, path: &str, rows: usize, columns: usize) -> Result<Linear> {
-    Ok(Linear { weight: weights.matrix(&format!("{path}.weight"), [rows, columns])?, bias: None })
+    Ok(Linear::new(weights.matrix(&format!("{path}.weight"), [rows, columns])?, None))
 }
 
 /// No head, or a second copy of the embeddings, means that the two are tied, whatever the configuration says.
@@ -233,7 +233,7 @@ fn lm_head(
         Some(_) if tied => Err(weights.checkpoint().refuse(
             "tensor lm_head.weight differs from the embeddings, which tie_word_embeddings makes the output head",
         )),
-        head => Ok(head.map(|weight| Linear { weight, bias: None })),
+        head => Ok(head.map(|weight| Linear::new(weight, None))),
     }
 }
 

@@ -1,29 +1,91 @@
-//! Picking elements by position.
+//! Picking and placing elements by position. MLX does not look at positions: callers have checked them.
 
-use super::super::door;
-use super::as_type;
-use crate::{Array, DType, Error, Result};
+use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array};
 
-/// MLX reads outside the array for positions outside the axis, so they are looked at first, which computes them.
-pub(crate) fn take_axis(a: &Array, indices: &Array, axis: i32) -> Result<Array> {
-    let length = i64::from(a.axis_length("take", axis)?);
-    let positions: Vec<i64> = match indices.dtype() {
-        DType::U32 => indices.to_vec::<u32>()?.into_iter().map(i64::from).collect(),
-        DType::I32 => indices.to_vec::<i32>()?.into_iter().map(i64::from).collect(),
-        DType::U8 | DType::U16 | DType::I8 | DType::I16 | DType::I64 => {
-            as_type(indices, DType::I64)?.to_vec()?
+use std::ffi::c_int;
+
+use super::super::{ArrayVector, door};
+use crate::{Array, Result};
+
+pub(crate) fn take(a: &Array, positions: &Array, axis: i32) -> Result<Array> {
+    door::call("take", &[a, positions], |out, s| {
+        // SAFETY: the handles are live for the call.
+        unsafe { mlx_sys::mlx_take_axis(out, a.raw(), positions.raw(), axis, s) }
+    })
+}
+
+pub(crate) fn take_along(a: &Array, positions: &Array, axis: i32) -> Result<Array> {
+    door::call("take_along", &[a, positions], |out, s| {
+        // SAFETY: the handles are live for the call.
+        unsafe { mlx_sys::mlx_take_along_axis(out, a.raw(), positions.raw(), axis, s) }
+    })
+}
+
+/// Functions that place values along an axis.
+pub(crate) type AlongFn =
+    unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_array, mlx_array, c_int, mlx_stream) -> c_int;
+
+pub(crate) fn place_along(
+    op: &'static str,
+    f: AlongFn,
+    a: &Array,
+    positions: &Array,
+    values: &Array,
+    axis: i32,
+) -> Result<Array> {
+    door::call(op, &[a, positions, values], |out, s| {
+        // SAFETY: `f` has this exact C signature and the handles are live for the call.
+        unsafe { f(out, a.raw(), positions.raw(), values.raw(), axis, s) }
+    })
+}
+
+pub(crate) fn gather(a: &Array, positions: &[&Array], axes: &[i32], sizes: &[i32]) -> Result<Array> {
+    let vector = ArrayVector::new(positions);
+    door::call("gather", &[a], |out, s| {
+        // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
+        unsafe {
+            mlx_sys::mlx_gather(
+                out,
+                a.raw(),
+                vector.as_raw(),
+                axes.as_ptr(),
+                axes.len(),
+                sizes.as_ptr(),
+                sizes.len(),
+                s,
+            )
         }
-        other => {
-            let message = format!("positions must be integers of at most 63 bits, not {other}");
-            return Err(Error::Shape { op: "take", message });
-        }
-    };
-    if let Some(outside) = positions.iter().find(|position| **position < -length || **position >= length) {
-        let message = format!("position {outside} lies outside axis {axis} of {}", a.describe());
-        return Err(Error::Shape { op: "take", message });
-    }
-    door::call("take", &[a, indices], |out, s| {
-        // SAFETY: the handles are live for the call, and every position lies inside the axis.
-        unsafe { mlx_sys::mlx_take_axis(out, a.raw(), indices.raw(), axis, s) }
+    })
+}
+
+/// The functions that scatter, one for each way to join old and new elements.
+pub(crate) type ScatterFn = unsafe extern "C" fn(
+    *mut mlx_array,
+    mlx_array,
+    mlx_vector_array,
+    mlx_array,
+    *const c_int,
+    usize,
+    mlx_stream,
+) -> c_int;
+
+pub(crate) fn scatter(
+    f: ScatterFn,
+    a: &Array,
+    positions: &[&Array],
+    updates: &Array,
+    axes: &[i32],
+) -> Result<Array> {
+    let vector = ArrayVector::new(positions);
+    door::call("scatter", &[a, updates], |out, s| {
+        // SAFETY: `f` has this exact C signature; the handles are live, and mlx-c copies the `axes.len()` numbers.
+        unsafe { f(out, a.raw(), vector.as_raw(), updates.raw(), axes.as_ptr(), axes.len(), s) }
+    })
+}
+
+pub(crate) fn masked_scatter(a: &Array, mask: &Array, values: &Array) -> Result<Array> {
+    door::call("masked_scatter", &[a, mask, values], |out, s| {
+        // SAFETY: the handles are live for the call.
+        unsafe { mlx_sys::mlx_masked_scatter(out, a.raw(), mask.raw(), values.raw(), s) }
     })
 }

@@ -9,10 +9,13 @@ mod fast;
 mod fft;
 mod index;
 mod linalg;
+mod matmul;
 mod quantized;
 mod random;
 mod reduce;
 mod shape;
+mod slice;
+mod sort;
 
 use mlx_sys::{mlx_array, mlx_optional_int};
 
@@ -24,10 +27,13 @@ pub(crate) use fast::*;
 pub(crate) use fft::*;
 pub(crate) use index::*;
 pub(crate) use linalg::*;
+pub(crate) use matmul::*;
 pub(crate) use quantized::*;
 pub(crate) use random::*;
 pub(crate) use reduce::*;
 pub(crate) use shape::*;
+pub(crate) use slice::*;
+pub(crate) use sort::*;
 
 use crate::Array;
 

@@ -1,7 +1,12 @@
-//! Layout, joining and slicing.
+//! Layout and joining.
 
+use std::ffi::c_int;
+
+use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array};
+
+use super::super::array::to_c;
 use super::super::{ArrayVector, door};
-use crate::{Array, Result};
+use crate::{Array, DType, Result};
 
 pub(crate) fn contiguous(a: &Array) -> Result<Array> {
     door::call("contiguous", &[a], |out, s| {
@@ -10,52 +15,107 @@ pub(crate) fn contiguous(a: &Array) -> Result<Array> {
     })
 }
 
-pub(crate) fn concatenate(arrays: &[&Array], axis: i32) -> Result<Array> {
+/// Functions that join arrays along an axis.
+pub(crate) type JoinFn = unsafe extern "C" fn(*mut mlx_array, mlx_vector_array, c_int, mlx_stream) -> c_int;
+
+pub(crate) fn join(op: &'static str, f: JoinFn, arrays: &[&Array], axis: i32) -> Result<Array> {
     let vector = ArrayVector::new(arrays);
-    door::call("concatenate", arrays, |out, s| {
+    door::call(op, arrays, |out, s| {
+        // SAFETY: `f` has this exact C signature and the handles are live for the call.
+        unsafe { f(out, vector.as_raw(), axis, s) }
+    })
+}
+
+pub(crate) fn broadcast_arrays(arrays: &[&Array]) -> Result<Vec<Array>> {
+    let vector = ArrayVector::new(arrays);
+    door::call_many("broadcast_arrays", arrays, |out, s| {
         // SAFETY: the handles are live for the call.
-        unsafe { mlx_sys::mlx_concatenate_axis(out, vector.as_raw(), axis, s) }
+        unsafe { mlx_sys::mlx_broadcast_arrays(out, vector.as_raw(), s) }
     })
 }
 
-/// MLX checks the lengths of the lists, and clips ranges that lie outside.
-pub(crate) fn slice(a: &Array, start: &[i32], stop: &[i32], step: &[i32]) -> Result<Array> {
-    door::call("slice", &[a], |out, s| {
+pub(crate) fn meshgrid(arrays: &[&Array], sparse: bool, columns_first: bool) -> Result<Vec<Array>> {
+    let vector = ArrayVector::new(arrays);
+    let indexing = if columns_first { c"xy" } else { c"ij" };
+    door::call_many("meshgrid", arrays, |out, s| {
+        // SAFETY: the handles are live for the call and the word is a NUL-terminated constant.
+        unsafe { mlx_sys::mlx_meshgrid(out, vector.as_raw(), sparse, indexing.as_ptr(), s) }
+    })
+}
+
+/// Callers have checked that the strides reach only elements of `a`.
+pub(crate) fn as_strided(a: &Array, shape: &[i32], strides: &[i64], offset: usize) -> Result<Array> {
+    door::call("as_strided", &[a], |out, s| {
         // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
         unsafe {
-            mlx_sys::mlx_slice(
+            mlx_sys::mlx_as_strided(
                 out,
                 a.raw(),
-                start.as_ptr(),
-                start.len(),
-                stop.as_ptr(),
-                stop.len(),
-                step.as_ptr(),
-                step.len(),
+                shape.as_ptr(),
+                shape.len(),
+                strides.as_ptr(),
+                strides.len(),
+                offset,
                 s,
             )
         }
     })
 }
 
-/// MLX checks the lengths of the lists and the shape of `update`, which it broadcasts.
-pub(crate) fn slice_update(a: &Array, update: &Array, start: &[i32], stop: &[i32]) -> Result<Array> {
-    let step = vec![1; start.len()];
-    door::call("slice_update", &[a, update], |out, s| {
-        // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
+pub(crate) fn unflatten(a: &Array, axis: i32, shape: &[i32]) -> Result<Array> {
+    door::call("unflatten", &[a], |out, s| {
+        // SAFETY: the handles are live, and mlx-c copies the `shape.len()` numbers.
+        unsafe { mlx_sys::mlx_unflatten(out, a.raw(), axis, shape.as_ptr(), shape.len(), s) }
+    })
+}
+
+pub(crate) fn pad(
+    a: &Array,
+    axes: &[i32],
+    before: &[i32],
+    after: &[i32],
+    value: &Array,
+    mode: &std::ffi::CStr,
+) -> Result<Array> {
+    door::call("pad", &[a], |out, s| {
+        // SAFETY: the handles are live, the mode is NUL-terminated, and mlx-c copies as many numbers as each length says.
         unsafe {
-            mlx_sys::mlx_slice_update(
+            mlx_sys::mlx_pad(
                 out,
                 a.raw(),
-                update.raw(),
-                start.as_ptr(),
-                start.len(),
-                stop.as_ptr(),
-                stop.len(),
-                step.as_ptr(),
-                step.len(),
+                axes.as_ptr(),
+                axes.len(),
+                before.as_ptr(),
+                before.len(),
+                after.as_ptr(),
+                after.len(),
+                value.raw(),
+                mode.as_ptr(),
                 s,
             )
         }
+    })
+}
+
+pub(crate) fn roll(a: &Array, shifts: &[i32], axes: &[i32]) -> Result<Array> {
+    door::call("roll", &[a], |out, s| {
+        // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
+        unsafe {
+            mlx_sys::mlx_roll_axes(out, a.raw(), shifts.as_ptr(), shifts.len(), axes.as_ptr(), axes.len(), s)
+        }
+    })
+}
+
+pub(crate) fn diagonal(a: &Array, offset: i32, first: i32, second: i32) -> Result<Array> {
+    door::call("diagonal", &[a], |out, s| {
+        // SAFETY: the handles are live for the call.
+        unsafe { mlx_sys::mlx_diagonal(out, a.raw(), offset, first, second, s) }
+    })
+}
+
+pub(crate) fn trace(a: &Array, offset: i32, first: i32, second: i32, dtype: DType) -> Result<Array> {
+    door::call("trace", &[a], |out, s| {
+        // SAFETY: the handles are live for the call.
+        unsafe { mlx_sys::mlx_trace_axes(out, a.raw(), offset, first, second, to_c(dtype), s) }
     })
 }
