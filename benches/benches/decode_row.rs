@@ -24,11 +24,7 @@ fn weight(rows: i32, columns: i32, bits: Option<i32>) -> Result<Weight> {
     let dense = dense.reshape(&[rows, columns])?;
     let weight = match bits {
         None => Weight::Dense(dense),
-        Some(bits) => {
-            let quantization = Quantization { group_size: 32, bits };
-            let [weight, scales, biases] = dense.quantize(quantization)?;
-            Weight::Quantized { weight, scales, biases, quantization }
-        }
+        Some(bits) => Weight::quantize(&dense, Quantization::affine(32, bits))?,
     };
     mlx_core::eval(&weight.arrays())?;
     Ok(weight)

@@ -24,29 +24,28 @@ nn::module! { Net { hidden, head } }
 impl Net {
     fn new(seed: u32) -> mlx_core::Result<Self> {
         let key = |part| Array::from_slice(&[seed, part], &[2]);
-        let hidden = Linear::init(4, HIDDEN, true, &key(0)?)?;
+        let hidden = Linear::init(2, HIDDEN, true, &key(0)?)?;
         Ok(Net { hidden, head: Linear::init(HIDDEN, ARMS, true, &key(1)?)? })
     }
 
     fn forward(&self, x: &Array) -> mlx_core::Result<Array> {
-        self.head.forward(&gelu(&self.hidden.forward(x)?)?) // [N, 4] -> [N, HIDDEN] -> [N, ARMS]
+        self.head.forward(&gelu(&self.hidden.forward(x)?)?) // [N, 2] -> [N, HIDDEN] -> [N, ARMS]
     }
 }
 
-/// Points of the arms as `[N, 4]`, their coordinates and those at double the distance, and the arm of each.
+/// Points on the arms, `[N, 2]`, and the arm of each.
 fn spiral() -> mlx_core::Result<(Array, Array)> {
     let (mut points, mut arms) = (Vec::new(), Vec::new());
     for arm in 0..ARMS {
         for point in 0..POINTS_PER_ARM {
             let radius = (point + 1) as f32 / POINTS_PER_ARM as f32;
             let angle = 4.0 * radius + std::f32::consts::TAU * arm as f32 / ARMS as f32;
-            let (x, y) = (radius * angle.cos(), radius * angle.sin());
-            points.extend([x, y, x * radius, y * radius]);
+            points.extend([radius * angle.cos(), radius * angle.sin()]);
             arms.push(arm);
         }
     }
     let count = ARMS * POINTS_PER_ARM;
-    Ok((Array::from_slice(&points, &[count, 4])?, Array::from_slice(&arms, &[count])?))
+    Ok((Array::from_slice(&points, &[count, 2])?, Array::from_slice(&arms, &[count])?))
 }
 
 fn main() -> Result<()> {

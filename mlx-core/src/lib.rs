@@ -53,6 +53,6 @@ pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
     AttentionMask, Axes, BlockMasks, ConvOptions, ConvTransposeOptions, Frequencies, Join, Padding,
-    Quantization, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends, einsum, eval,
-    meshgrid, scaled_dot_product_attention, select, stack,
+    Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends,
+    einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
 };

@@ -1,7 +1,7 @@
 //! Losses: what training makes small.
 
-use crate::ffi::{self, c, door};
-use crate::{Array, DType, Device, Error, Result, select};
+use crate::ops::positions::{Limit, inside};
+use crate::{Array, DType, Device, Error, Result, ffi, select};
 
 /// What becomes of the losses of single predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +49,8 @@ pub struct CrossEntropy<'a> {
 /// ```
 ///
 /// # Errors
-/// When the shapes or the dtypes are others, or a target is no class. MLX does not check the targets, so this function
-/// does, which computes them; that cannot be done inside [`compile`](fn@crate::transforms::compile) or
-/// [`vmap`](crate::transforms::vmap).
+/// When the shapes or the dtypes are others, or a target is no class: at once if the targets are computed already, else
+/// when they are.
 #[doc(alias = "mlx_fast_cross_entropy")]
 pub fn cross_entropy(logits: &Array, targets: &Array, options: CrossEntropy<'_>) -> Result<Array> {
     const OP: &str = "cross_entropy";
@@ -65,7 +64,10 @@ pub fn cross_entropy(logits: &Array, targets: &Array, options: CrossEntropy<'_>)
         let message = format!("targets {} for logits {}", targets.describe(), logits.describe());
         return Err(refuse(OP, message));
     }
-    require_classes(targets, classes)?;
+    if !targets.dtype().is_integer() {
+        return Err(refuse(OP, format!("targets are integers, not {}", targets.dtype())));
+    }
+    let targets = &inside(OP, targets, &[Limit::classes(classes)])?;
     let losses = match targets.size() {
         // A maximum of nothing does not exist.
         0 => Array::zeros(targets.shape(), DType::F32)?,
@@ -83,7 +85,7 @@ fn smoothed(logits: &Array, targets: &Array, smoothing: f32) -> Result<Array> {
         true => logits.clone(),
         false => {
             let logits = logits.as_type(DType::F32)?;
-            let max = door::unary("stop_gradient", c::mlx_stop_gradient, &logits.max(-1, true)?)?;
+            let max = logits.max(-1, true)?.stop_gradient()?;
             logits.subtract(&max)?
         }
     };
@@ -149,19 +151,6 @@ fn require_float(op: &'static str, a: &Array) -> Result<()> {
         return Ok(());
     }
     Err(refuse(op, format!("{} does not hold floating-point numbers", a.describe())))
-}
-
-fn require_classes(targets: &Array, classes: i32) -> Result<()> {
-    const OP: &str = "cross_entropy";
-    let dtype = targets.dtype();
-    if dtype.is_float() || matches!(dtype, DType::Bool | DType::Complex64) {
-        return Err(refuse(OP, format!("targets are integers, not {dtype}")));
-    }
-    let found: Vec<i64> = targets.as_type(DType::I64)?.to_vec()?;
-    match found.iter().find(|class| !(0..i64::from(classes)).contains(*class)) {
-        Some(class) => Err(refuse(OP, format!("target {class} is none of the {classes} classes"))),
-        None => Ok(()),
-    }
 }
 
 fn refuse(op: &'static str, message: String) -> Error {

@@ -1,16 +1,15 @@
 //! LoRA: the numbers of mlx-lm's layer, fresh adapters, fusing, and training over a base that stays as it is.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use std::collections::BTreeMap;
 
 use mlx_core::nn::{self, Dropout, Linear, Lora, RmsNorm, Weight, find, lora, silu};
 use mlx_core::optim::{AdamW, AdamWConfig, Optimizer};
-use mlx_core::{Array, DType, Quantization, Result, loss};
+use mlx_core::{Array, DType, Quantization, Quantized, Result, loss};
 use support::{EXACT, Reference, Tolerance, assert_close, tolerance};
 
-const LAYOUT: Quantization = Quantization { group_size: 32, bits: 4 };
+const LAYOUT: Quantization = Quantization::affine(32, 4);
 
 fn key(seed: u32) -> Array {
     Array::from_slice(&[0, seed], &[2]).unwrap()
@@ -51,8 +50,8 @@ fn adapters_equal_those_of_mlx_lm() {
         });
         reference.check(&format!("lora.quantized.{dtype}"), close, |inputs| {
             let [x, weight, scales, biases, bias, a, b] = inputs else { panic!() };
-            let (weight, scales, biases) = (weight.clone(), scales.clone(), biases.clone());
-            let weight = Weight::Quantized { weight, scales, biases, quantization: LAYOUT };
+            let (weight, scales, biases) = (weight.clone(), scales.clone(), Some(biases.clone()));
+            let weight = Weight::Quantized(Quantized { weight, scales, biases, quantization: LAYOUT });
             Ok(vec![Linear { weight, bias: Some(bias.clone()), lora: lora(a, b) }.forward(x)?])
         });
     }
@@ -207,8 +206,8 @@ fn fused_maps_equal_adapted_ones() {
         // Packed again: as near as four bits come.
         let linear = adapted(packed, dtype, 5);
         let fused = linear.fused(false).unwrap();
-        let Weight::Quantized { quantization, scales, .. } = &fused.weight else { panic!() };
-        assert_eq!((*quantization, scales.dtype()), (LAYOUT, dtype));
+        let Weight::Quantized(packed) = &fused.weight else { panic!() };
+        assert_eq!((packed.quantization, packed.scales.dtype()), (LAYOUT, dtype));
         let (packed, dense) =
             (fused.weight.dequantized().unwrap(), linear.fused(true).unwrap().weight.dequantized().unwrap());
         assert_close("packed", &packed, &dense, Tolerance { absolute: 0.06, relative: 0.0 });
@@ -227,7 +226,7 @@ fn a_model_is_fused_as_a_whole() {
     let expected = model.forward(&x).unwrap();
     lora::fuse(&mut model, true).unwrap();
     assert!(find::<Lora>(&model).is_empty());
-    assert!(matches!(model.layers[0].q_proj.weight, Weight::Quantized { .. }), "it had no adapter");
+    assert!(matches!(model.layers[0].q_proj.weight, Weight::Quantized(_)), "it had no adapter");
     assert_close(
         "model",
         &model.forward(&x).unwrap(),

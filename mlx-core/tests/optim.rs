@@ -1,6 +1,5 @@
 //! Optimizers: the steps of Python's MLX and of NumPy, states in files, schedules, clipping, flat memory.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use std::collections::BTreeMap;

@@ -67,17 +67,16 @@ fn matmul_of_odd_shapes_and_views() {
 fn quantized_products_equal_products_with_the_dequantized_weights() {
     for bits in [2, 3, 4, 5, 6, 8] {
         for group_size in [32, 64, 128] {
-            let quantization = Quantization { group_size, bits };
+            let quantization = Quantization::affine(group_size, bits);
             let (w, w64) = array(&[6, 256], 3);
             let (x, _) = array(&[3, 256], 4);
-            let [weight, scales, biases] = w.quantize(quantization).unwrap();
-            let dense = weight.dequantize(&scales, &biases, quantization).unwrap();
+            let packed = nn::Weight::quantize(&w, quantization).unwrap();
+            let dense = packed.dequantized().unwrap();
             // MLX moves a group's range so that zero is exact, which costs up to one step at its other end.
             let step = 2.0 / f64::from((1 << bits) - 1);
             assert_close(&dense, &w64, step * 1.05);
             let expected = x.matmul(&dense.transpose(&[1, 0]).unwrap()).unwrap().to_vec::<f32>().unwrap();
             let expected: Vec<f64> = expected.into_iter().map(f64::from).collect();
-            let packed = nn::Weight::Quantized { weight, scales, biases, quantization };
             assert_close(&packed.project(&x).unwrap(), &expected, 1e-5);
             let ids = Array::from_slice(&[5u32, 0], &[2]).unwrap();
             assert_eq!(
@@ -86,8 +85,8 @@ fn quantized_products_equal_products_with_the_dequantized_weights() {
             );
         }
     }
-    assert!(array(&[2, 33], 5).0.quantize(Quantization { group_size: 32, bits: 4 }).is_err());
-    assert!(array(&[2, 64], 5).0.quantize(Quantization { group_size: 7, bits: 4 }).is_err());
+    assert!(array(&[2, 33], 5).0.quantize(Quantization::affine(32, 4)).is_err());
+    assert!(array(&[2, 64], 5).0.quantize(Quantization::affine(7, 4)).is_err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Calls that once read memory that is not theirs, crashed, or gave wrong numbers. Each must be an error or right.
 
 use mlx_core::{
-    Array, AttentionMask, DType, Device, Error, Quantization, async_eval, memory, nn,
+    Array, AttentionMask, DType, Device, Error, Quantization, Quantized, async_eval, memory, nn,
     scaled_dot_product_attention,
 };
 
@@ -14,14 +14,19 @@ fn zeros(shape: &[i32], dtype: DType) -> Array {
     Array::zeros(shape, dtype).unwrap()
 }
 
-const Q4: Quantization = Quantization { group_size: 32, bits: 4 };
+const Q4: Quantization = Quantization::affine(32, 4);
+
+fn packed(weight: &Array, scales: &Array, biases: &Array, quantization: Quantization) -> Quantized {
+    let (weight, scales, biases) = (weight.clone(), scales.clone(), Some(biases.clone()));
+    Quantized { weight, scales, biases, quantization }
+}
 
 #[test]
 fn packed_weights_whose_parts_do_not_belong_together_are_errors() {
     let x = iota(&[2, 64]);
     let weight = zeros(&[4, 8], DType::U32);
     let good = zeros(&[4, 2], DType::F32);
-    assert!(x.quantized_matmul(&weight, &good, &good, true, Q4).is_ok());
+    assert!(x.quantized_matmul(&packed(&weight, &good, &good, Q4), true).is_ok());
     let f32s = |shape: &[i32]| zeros(shape, DType::F32);
     for (name, scales, biases) in [
         ("one row", f32s(&[1, 2]), f32s(&[1, 2])),
@@ -31,27 +36,29 @@ fn packed_weights_whose_parts_do_not_belong_together_are_errors() {
         ("float64", zeros(&[4, 2], DType::F64), f32s(&[4, 2])),
         ("integers", f32s(&[4, 2]), zeros(&[4, 2], DType::I32)),
     ] {
-        assert!(x.quantized_matmul(&weight, &scales, &biases, true, Q4).is_err(), "{name}");
-        assert!(weight.dequantize(&scales, &biases, Q4).is_err(), "{name}");
+        assert!(x.quantized_matmul(&packed(&weight, &scales, &biases, Q4), true).is_err(), "{name}");
+        assert!(packed(&weight, &scales, &biases, Q4).dequantize().is_err(), "{name}");
     }
-    assert!(x.quantized_matmul(&zeros(&[4, 8], DType::I32), &good, &good, true, Q4).is_err());
-    assert!(zeros(&[2, 64], DType::F64).quantized_matmul(&weight, &good, &good, true, Q4).is_err());
-    assert!(iota(&[2, 63]).quantized_matmul(&weight, &good, &good, true, Q4).is_err());
-    assert!(Array::scalar(1.0f32).unwrap().quantized_matmul(&weight, &good, &good, true, Q4).is_err());
+    assert!(x.quantized_matmul(&packed(&zeros(&[4, 8], DType::I32), &good, &good, Q4), true).is_err());
+    assert!(zeros(&[2, 64], DType::F64).quantized_matmul(&packed(&weight, &good, &good, Q4), true).is_err());
+    assert!(iota(&[2, 63]).quantized_matmul(&packed(&weight, &good, &good, Q4), true).is_err());
+    assert!(
+        Array::scalar(1.0f32).unwrap().quantized_matmul(&packed(&weight, &good, &good, Q4), true).is_err()
+    );
     let batch = zeros(&[3, 4, 8], DType::U32);
     let groups = zeros(&[3, 4, 2], DType::F32);
-    assert!(x.quantized_matmul(&batch, &groups, &groups, true, Q4).is_err());
+    assert!(x.quantized_matmul(&packed(&batch, &groups, &groups, Q4), true).is_err());
 }
 
 #[test]
 fn layouts_that_do_not_exist_are_errors() {
     let x = iota(&[2, 64]);
     for (group_size, bits) in [(0, 4), (32, 0), (-32, 4), (32, 7), (48, 4), (i32::MAX, i32::MAX)] {
-        let layout = Quantization { group_size, bits };
+        let layout = Quantization::affine(group_size, bits);
         assert!(x.quantize(layout).is_err(), "{layout:?}");
-        let packed = zeros(&[2, 8], DType::U32);
-        assert!(packed.dequantize(&x, &x, layout).is_err(), "{layout:?}");
-        assert!(x.quantized_matmul(&packed, &x, &x, true, layout).is_err(), "{layout:?}");
+        let codes = zeros(&[2, 8], DType::U32);
+        assert!(packed(&codes, &x, &x, layout).dequantize().is_err(), "{layout:?}");
+        assert!(x.quantized_matmul(&packed(&codes, &x, &x, layout), true).is_err(), "{layout:?}");
     }
     assert!(zeros(&[2, 64], DType::F64).quantize(Q4).is_err());
     assert!(zeros(&[2, 64], DType::I32).quantize(Q4).is_err());
@@ -60,8 +67,7 @@ fn layouts_that_do_not_exist_are_errors() {
 
 #[test]
 fn products_of_nothing_are_empty() {
-    let [weight, scales, biases] = iota(&[4, 64]).quantize(Q4).unwrap();
-    let packed = nn::Weight::Quantized { weight, scales, biases, quantization: Q4 };
+    let packed = nn::Weight::quantize(&iota(&[4, 64]), Q4).unwrap();
     let nothing = packed.project(&zeros(&[1, 0, 64], DType::F32)).unwrap();
     assert_eq!((nothing.shape(), nothing.to_vec::<f32>().unwrap().len()), (&[1, 0, 4][..], 0));
     assert_eq!(zeros(&[0, 3], DType::F32).matmul(&iota(&[3, 2])).unwrap().to_vec::<f32>().unwrap().len(), 0);
@@ -255,7 +261,7 @@ fn any_chain_of_views_reads_right() {
                 }
                 _ => {
                     chain += &format!(".broadcast(2) at {index}");
-                    array = array.expand_dims(&[axis]).unwrap();
+                    array = array.expand_dims([axis]).unwrap();
                     let mut shape = model.shape.clone();
                     shape.insert(index, 2);
                     array = array.broadcast_to(&shape).unwrap();

@@ -418,7 +418,8 @@ fn a_graph_without_shapes_is_refused_where_it_would_read_outside() {
     let row = |n: i32| Array::full(&[1, n], 3.0f32).unwrap();
     type F = fn(&[Array; 2]) -> Result<Array>;
     // What it is traced with, what it is called with, and whether that can be computed.
-    let cases: [(&str, F, [Array; 2], [Array; 2], bool); 9] = [
+    type Case = (&'static str, F, [Array; 2], [Array; 2], bool);
+    let cases: [Case; 9] = [
         ("an element for each", |[a, b]| a.add(b), [row(4), row(4)], [row(3), row(3)], true),
         ("a broadcast that was none", |[a, b]| a.add(b), [row(4), row(4)], [row(3), row(1)], true),
         ("other lengths", |[a, b]| a.add(b), [row(4), row(4)], [row(4), row(3)], false),

@@ -1,6 +1,5 @@
 //! Activation functions, element by element. The results have the dtype of `x`, which must be a floating one.
 
-use crate::ffi::{c, door};
 use crate::{Array, Error, Result};
 
 /// `max(x, 0)`
@@ -24,7 +23,7 @@ pub fn leaky_relu(x: &Array, slope: f32) -> Result<Array> {
 /// # Errors
 /// When `x` is not of a floating dtype.
 pub fn softplus(x: &Array) -> Result<Array> {
-    door::binary("softplus", c::mlx_logaddexp, x, &scalar("softplus", x, 0.0)?)
+    x.logaddexp(&scalar("softplus", x, 0.0)?)
 }
 
 /// SiLU, also called swish: `x / (1 + e^-x)`. (Hendrycks and Gimpel, 2016)

@@ -10,7 +10,7 @@
 //! use mlx_core::nn::{self, Linear, lora};
 //! use mlx_core::Array;
 //!
-//! # let key = Array::from_slice(&[0u32, 7], &[2])?;
+//! # let key = mlx_core::random::key(7)?;
 //! let mut model = Linear::init(32, 8, true, &key)?;
 //! lora::apply(&mut model, lora::Config { rank: 4, ..Default::default() }, &key, |_| true)?;
 //! let trainable = nn::trainable_parameters(&model, lora::is_adapter)?;
@@ -21,7 +21,7 @@
 
 use super::random::{Keys, uniform_for};
 use super::{Dropout, DynModule, Linear, Weight, find_mut};
-use crate::{Array, DType, Error, Result};
+use crate::{Array, DType, Error, Quantized, Result};
 
 /// What a new adapter is like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,9 +109,19 @@ impl Linear {
         let Some(lora) = &self.lora else { return Ok(self.clone()) };
         let (dtype, base) = match &self.weight {
             Weight::Dense(weight) => (weight.dtype(), weight.as_type(DType::F32)?),
-            Weight::Quantized { weight, scales, biases, quantization } => {
-                let (wide_scales, wide_biases) = (scales.as_type(DType::F32)?, biases.as_type(DType::F32)?);
-                (scales.dtype(), weight.dequantize(&wide_scales, &wide_biases, *quantization)?)
+            // Affine scales and biases decide the dtype of what they give, which is to be wide.
+            Weight::Quantized(Quantized { weight, scales, biases: Some(biases), quantization }) => {
+                let wide = Quantized {
+                    weight: weight.clone(),
+                    scales: scales.as_type(DType::F32)?,
+                    biases: Some(biases.as_type(DType::F32)?),
+                    quantization: *quantization,
+                };
+                (scales.dtype(), wide.dequantize()?)
+            }
+            Weight::Quantized(packed) => {
+                let base = packed.dequantize()?;
+                (base.dtype(), base.as_type(DType::F32)?)
             }
         };
         let delta = lora.delta()?;
@@ -121,7 +131,7 @@ impl Linear {
         }
         let sum = base.add(&delta)?.as_type(dtype)?;
         let weight = match &self.weight {
-            Weight::Quantized { quantization, .. } if !dequantize => Weight::quantize(&sum, *quantization)?,
+            Weight::Quantized(packed) if !dequantize => Weight::quantize(&sum, packed.quantization)?,
             _ => Weight::Dense(sum),
         };
         Ok(Linear::new(weight, self.bias.clone()))

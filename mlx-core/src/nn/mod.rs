@@ -24,7 +24,7 @@
 //! }
 //!
 //! # fn main() -> Result<()> {
-//! # let key = Array::from_slice(&[0u32, 7], &[2])?;
+//! # let key = mlx_core::random::key(7)?;
 //! let linear = |inputs, outputs| Linear::init(inputs, outputs, false, &key);
 //! let mlp = Mlp { gate_proj: linear(2, 3)?, up_proj: linear(2, 3)?, down_proj: linear(3, 2)? };
 //! assert_eq!(mlp.forward(&key.as_type(mlx_core::DType::F32)?)?.shape(), [2]);
@@ -44,13 +44,16 @@ mod random;
 mod rope;
 mod weight;
 
+#[doc(inline)]
+pub use crate::__module as module;
 pub use activation::{gelu, gelu_quick, gelu_tanh, leaky_relu, relu, silu, softplus, swiglu};
 pub use dropout::{Dropout, dropout, train};
 pub use linear::{Embedding, Linear};
 pub use lora::Lora;
+pub(crate) use module::places;
 pub use module::{
-    Children, ChildrenMut, DynModule, Module, find, find_mut, module, parameters, trainable_parameters,
-    update, value_and_grad,
+    Children, ChildrenMut, DynModule, Module, find, find_mut, parameters, trainable_parameters, update,
+    value_and_grad,
 };
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::Rope;

@@ -22,7 +22,7 @@ pub type ChildrenMut<'a> = Vec<(String, &'a mut DynModule)>;
 /// The name of an array is the path to it, such as `layers.0.mlp.down_proj.weight`, which is also its name in a
 /// checkpoint. A list names its elements `0`, `1` and so on, and an [`Option`] adds nothing to the path.
 ///
-/// [`module!`](crate::nn::module) implements the trait for a struct. What it leaves out, such as a number or a table of
+/// [`module!`](crate::nn::module!) implements the trait for a struct. What it leaves out, such as a number or a table of
 /// angles, is no parameter. A weight that is used in two places is held in one of them and has one name: see
 /// [`Embedding::as_linear`](super::Embedding::as_linear).
 pub trait Module: Any {
@@ -82,9 +82,6 @@ macro_rules! __module {
         ::std::string::String::from($name)
     };
 }
-
-#[doc(inline)]
-pub use crate::__module as module;
 
 /// The modules of type `T` inside `model`, itself included, by name and in order. Those inside another `T` are not
 /// looked for.
@@ -150,7 +147,7 @@ fn join(path: &str, name: &str) -> String {
 /// # Errors
 /// When two arrays have one name.
 pub fn parameters(model: &DynModule) -> Result<BTreeMap<String, Array>> {
-    named(find(model).into_iter())
+    distinct(find::<Array>(model).into_iter().map(|(name, array)| (name, array.clone())))
 }
 
 /// The arrays of a model that training changes: those whose name `trainable` accepts.
@@ -158,32 +155,35 @@ pub fn parameters(model: &DynModule) -> Result<BTreeMap<String, Array>> {
 /// Arrays that are not floating-point, and the parts of quantized weights, are never among them.
 ///
 /// # Errors
-/// When two of them have one name.
+/// When two arrays of the model have one name.
 pub fn trainable_parameters(
     model: &DynModule,
     trainable: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Array>> {
-    let mut found = Vec::new();
-    descend(String::new(), model, &mut |name, module| {
-        let module = module as &dyn Any;
-        if let Some(array) = module.downcast_ref::<Array>()
-            && array.dtype().is_float()
-            && trainable(name)
-        {
-            found.push((name.to_owned(), array));
+    let mut chosen = parameters(model)?;
+    chosen.retain(|name, array| array.dtype().is_float() && trainable(name));
+    descend(String::new(), model, &mut |name, module| match (module as &dyn Any).downcast_ref() {
+        Some(weight @ Weight::Quantized(_)) => {
+            weight.children().iter().for_each(|(part, _)| drop(chosen.remove(&join(name, part))));
+            false
         }
-        !matches!(module.downcast_ref(), Some(Weight::Quantized { .. }))
+        _ => true,
     });
-    named(found.into_iter())
+    Ok(chosen)
 }
 
-fn named<'a>(arrays: impl Iterator<Item = (String, &'a Array)>) -> Result<BTreeMap<String, Array>> {
+/// The places of a model's arrays by name.
+pub(crate) fn places(model: &mut DynModule) -> Result<BTreeMap<String, &mut Array>> {
+    distinct(find_mut(model).into_iter())
+}
+
+fn distinct<T>(named: impl Iterator<Item = (String, T)>) -> Result<BTreeMap<String, T>> {
     let mut map = BTreeMap::new();
-    for (name, array) in arrays {
+    for (name, value) in named {
         if map.contains_key(&name) {
             return Err(refuse("parameters", format!("two arrays are named {name}")));
         }
-        map.insert(name, array.clone());
+        map.insert(name, value);
     }
     Ok(map)
 }
@@ -194,7 +194,7 @@ fn named<'a>(arrays: impl Iterator<Item = (String, &'a Array)>) -> Result<BTreeM
 /// When the model has no array of a name, or one of another shape or dtype; nothing is replaced then.
 pub fn update(model: &mut DynModule, arrays: BTreeMap<String, Array>) -> Result<()> {
     const OP: &str = "update";
-    let mut places: BTreeMap<String, &mut Array> = find_mut(model).into_iter().collect();
+    let mut places = places(model)?;
     for (name, array) in &arrays {
         let place = places.get(name).ok_or_else(|| refuse(OP, format!("the model has no array {name}")))?;
         if (place.shape(), place.dtype()) != (array.shape(), array.dtype()) {

@@ -11,7 +11,7 @@ mod division;
 mod elementwise;
 mod index;
 mod matmul;
-mod positions;
+pub(crate) mod positions;
 mod quantized;
 mod reduce;
 mod scan;
@@ -26,7 +26,7 @@ pub use conv::{ConvOptions, ConvTransposeOptions};
 pub use elementwise::{depends, select};
 pub use index::Join;
 pub use matmul::{BlockMasks, einsum};
-pub use quantized::Quantization;
+pub use quantized::{Quantization, Quantized};
 pub use shape::{Padding, broadcast_arrays, concatenate, meshgrid, stack};
 
 use crate::{Array, Result, ffi};

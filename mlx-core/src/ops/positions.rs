@@ -7,22 +7,30 @@
 use crate::primitive::{Primitive, Spec, View, ViewMut, apply};
 use crate::{Array, DType, Device, Error, Result, transforms};
 
+const POSITION: &str = "position";
+
 /// The positions that are allowed: 0 to `last`, and `-wrap` to -1 counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
+    what: &'static str,
     wrap: i64,
     last: i64,
 }
 
 impl Limit {
     /// Positions in an axis of `length`, at which `taken` elements begin.
-    pub(super) fn axis(length: i32, taken: i32) -> Self {
-        Limit { wrap: i64::from(length), last: i64::from(length) - i64::from(taken) }
+    pub(crate) fn axis(length: i32, taken: i32) -> Self {
+        Limit { what: POSITION, wrap: i64::from(length), last: i64::from(length) - i64::from(taken) }
     }
 
     /// Numbers from 0 to `last`, which may be the end of an axis.
-    pub(super) fn upto(last: i32) -> Self {
-        Limit { wrap: 0, last: i64::from(last) }
+    pub(crate) fn upto(last: i32) -> Self {
+        Limit { what: POSITION, wrap: 0, last: i64::from(last) }
+    }
+
+    /// Numbers of `count` classes.
+    pub(crate) fn classes(count: i32) -> Self {
+        Limit { what: "class", wrap: 0, last: i64::from(count) - 1 }
     }
 
     /// The position counted from the start.
@@ -35,7 +43,7 @@ impl Limit {
 /// `positions`, none of which lies outside its limit: there is one for all, or one for each along the last axis.
 ///
 /// What comes back holds the same numbers, or the same counted from the start.
-pub(super) fn inside(op: &'static str, positions: &Array, limits: &[Limit]) -> Result<Array> {
+pub(crate) fn inside(op: &'static str, positions: &Array, limits: &[Limit]) -> Result<Array> {
     if let Some(bytes) = positions.known_bytes() {
         require_integers(op, positions.dtype())?;
         let width = positions.dtype().size();
@@ -58,7 +66,7 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
         return positions.as_type(DType::U32);
     }
     if let Some(empty) = limits.iter().find(|limit| limit.last < 0) {
-        return Err(Error::Shape { op, message: format!("there is no position to take: {}", empty.text()) });
+        return Err(outside(op, 0, *empty));
     }
     if Device::current() == Device::Gpu {
         let bound = |f: fn(&Limit) -> i64| {
@@ -85,7 +93,10 @@ fn require_integers(op: &'static str, dtype: DType) -> Result<()> {
 }
 
 fn outside(op: &'static str, position: i128, limit: Limit) -> Error {
-    Error::Shape { op, message: format!("position {position} lies outside: {}", limit.text()) }
+    if limit.last < 0 {
+        return Error::Shape { op, message: format!("there is no {} to take", limit.what) };
+    }
+    Error::Shape { op, message: format!("{} {position} lies outside: {}", limit.what, limit.text()) }
 }
 
 impl Limit {

@@ -1,29 +1,78 @@
 //! Packed weights and products with them.
 
-use crate::ffi::ops::Affine;
+use std::ffi::CStr;
+
+use super::matmul::{counted, matrices};
+use super::positions::{Limit, inside};
 use crate::{Array, DType, Error, Result, ffi};
 
-/// How affine-quantized weights are laid out.
+/// How the weights of a matrix are packed.
 ///
-/// Along the last axis, each `group_size` weights share a scale and a bias: `w = scale * q + bias`, with `q` an unsigned
-/// integer of `bits` bits. The `q` of a row form one little-endian stream of bits, stored in uint32 words.
+/// Along the last axis, each group of weights shares a scale, and in affine quantization a bias. The codes of a row form
+/// one little-endian stream of bits, stored in uint32 words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Quantization {
-    /// Weights that share a scale and a bias: 32, 64 or 128.
-    pub group_size: i32,
-    /// Bits of a weight: 2, 3, 4, 5, 6 or 8.
-    pub bits: i32,
+pub enum Quantization {
+    /// `w = scale * q + bias`, with `q` an unsigned integer.
+    Affine {
+        /// Weights that share a scale and a bias: 32, 64 or 128.
+        group_size: i32,
+        /// Bits of a weight: 2, 3, 4, 5, 6 or 8.
+        bits: i32,
+    },
+    /// Floats of 4 bits (2 of exponent, 1 of fraction) in groups of 32, with a power of two as their scale.
+    Mxfp4,
+    /// Floats of 8 bits (4 of exponent, 3 of fraction) in groups of 32, with a power of two as their scale.
+    Mxfp8,
+    /// Floats of 4 bits (2 of exponent, 1 of fraction) in groups of 16, with a float of 8 bits as their scale.
+    Nvfp4,
 }
 
 impl Quantization {
+    /// Affine quantization.
+    pub const fn affine(group_size: i32, bits: i32) -> Self {
+        Quantization::Affine { group_size, bits }
+    }
+
+    /// Bits of a weight.
+    pub fn bits(self) -> i32 {
+        match self {
+            Quantization::Affine { bits, .. } => bits,
+            Quantization::Mxfp4 | Quantization::Nvfp4 => 4,
+            Quantization::Mxfp8 => 8,
+        }
+    }
+
+    /// Weights that share a scale.
+    pub fn group_size(self) -> i32 {
+        match self {
+            Quantization::Affine { group_size, .. } => group_size,
+            Quantization::Mxfp4 | Quantization::Mxfp8 => 32,
+            Quantization::Nvfp4 => 16,
+        }
+    }
+
+    /// The name that MLX and its checkpoints have for the mode.
+    pub fn mode(self) -> &'static str {
+        // The names below are plain ASCII.
+        self.c_mode().to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn c_mode(self) -> &'static CStr {
+        match self {
+            Quantization::Affine { .. } => c"affine",
+            Quantization::Mxfp4 => c"mxfp4",
+            Quantization::Mxfp8 => c"mxfp8",
+            Quantization::Nvfp4 => c"nvfp4",
+        }
+    }
+
     /// # Errors
     /// For a layout that MLX has no kernels for; with zeros it would divide by them.
-    fn layout(self, op: &'static str) -> Result<Affine> {
+    fn require(self, op: &'static str) -> Result<()> {
         match self {
-            Quantization { group_size: 32 | 64 | 128, bits: 2 | 3 | 4 | 5 | 6 | 8 } => {
-                Ok(Affine { group_size: self.group_size, bits: self.bits })
-            }
-            other => Err(Error::Shape {
+            Quantization::Affine { group_size: 32 | 64 | 128, bits: 2 | 3 | 4 | 5 | 6 | 8 } => Ok(()),
+            Quantization::Mxfp4 | Quantization::Mxfp8 | Quantization::Nvfp4 => Ok(()),
+            other @ Quantization::Affine { .. } => Err(Error::Shape {
                 op,
                 message: format!("{other:?}: groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"),
             }),
@@ -31,42 +80,126 @@ impl Quantization {
     }
 }
 
-/// What MLX's kernels for packed weights read without looking: dtypes, and a scale and a bias for every group.
-fn check_packed(
-    op: &'static str,
-    [weight, scales, biases]: [&Array; 3],
-    Quantization { group_size, bits }: Quantization,
-) -> Result<()> {
-    if weight.dtype() != DType::U32 {
-        return Err(Error::DTypeMismatch { op, expected: DType::U32, found: weight.dtype() });
+/// A matrix of packed weights, `[.., N, K]`, or several.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The codes, uint32 `[.., N, K * bits / 32]`.
+    pub weight: Array,
+    /// `[.., N, K / group_size]`: floating-point numbers, or uint8 where the mode is not affine.
+    pub scales: Array,
+    /// `[.., N, K / group_size]` in affine quantization, and none otherwise.
+    pub biases: Option<Array>,
+    /// How the codes are packed.
+    pub quantization: Quantization,
+}
+
+impl Quantized {
+    /// The shape of the weights that are packed, as far as the codes tell.
+    pub fn shape(&self) -> Vec<i32> {
+        let mut shape = self.weight.shape().to_vec();
+        if let Some(words) = shape.last_mut() {
+            *words = (i64::from(*words) * 32 / i64::from(self.quantization.bits().max(1))) as i32;
+        }
+        shape
     }
-    check_float(op, scales)?;
-    check_float(op, biases)?;
-    let words = weight.axis_length(op, -1)?;
-    let columns = i64::from(words) * 32 / i64::from(bits);
-    let mut groups: Vec<i64> = weight.shape().iter().map(|n| i64::from(*n)).collect();
-    if let Some(last) = groups.last_mut() {
-        *last = columns / i64::from(group_size);
+
+    /// The weights, `[.., N, K]`: in the dtype of the scales, or bfloat16 where the mode is not affine.
+    ///
+    /// # Errors
+    /// When the parts do not belong together or MLX does not know the layout.
+    #[doc(alias = "mlx_dequantize")]
+    pub fn dequantize(&self) -> Result<Array> {
+        self.require("dequantize")?;
+        ffi::ops::dequantize(self)
     }
-    let fits = |a: &Array| a.shape().iter().map(|n| i64::from(*n)).eq(groups.iter().copied());
-    if columns * i64::from(bits) != i64::from(words) * 32
-        || columns % i64::from(group_size) != 0
-        || !fits(scales)
-        || !fits(biases)
-    {
-        let message = format!(
-            "weights {} in groups of {group_size} of {bits} bits do not go with scales {} and biases {}",
-            weight.describe(),
-            scales.describe(),
-            biases.describe()
-        );
-        return Err(Error::Shape { op, message });
+
+    /// The matrices at the positions in `indices` along the first axis, or the rows of a single one.
+    ///
+    /// # Errors
+    /// When a position lies outside.
+    pub fn take(&self, indices: &Array) -> Result<Quantized> {
+        Ok(Quantized {
+            weight: self.weight.take(indices, 0)?,
+            scales: self.scales.take(indices, 0)?,
+            biases: self.biases.as_ref().map(|biases| biases.take(indices, 0)).transpose()?,
+            quantization: self.quantization,
+        })
     }
-    Ok(())
+
+    /// The arrays: codes, scales, and biases if there are any.
+    pub fn arrays(&self) -> impl Iterator<Item = &Array> {
+        [&self.weight, &self.scales].into_iter().chain(&self.biases)
+    }
+
+    /// What MLX's kernels read without looking: dtypes, and a scale (and a bias) for every group.
+    fn require(&self, op: &'static str) -> Result<()> {
+        let Quantized { weight, scales, biases, quantization } = self;
+        quantization.require(op)?;
+        if weight.dtype() != DType::U32 {
+            return Err(Error::DTypeMismatch { op, expected: DType::U32, found: weight.dtype() });
+        }
+        let affine = matches!(quantization, Quantization::Affine { .. });
+        match biases {
+            Some(biases) if affine => require_float(op, biases)?,
+            None if !affine => {}
+            _ => {
+                let message = format!("{} quantization and biases {biases:?}", quantization.mode());
+                return Err(Error::Shape { op, message });
+            }
+        }
+        if affine {
+            require_float(op, scales)?;
+        } else if scales.dtype() != DType::U8 {
+            return Err(Error::DTypeMismatch { op, expected: DType::U8, found: scales.dtype() });
+        }
+        let (bits, group_size) = (i64::from(quantization.bits()), i64::from(quantization.group_size()));
+        let words = i64::from(weight.axis_length(op, -1)?);
+        weight.axis_length(op, -2)?;
+        let columns = words * 32 / bits;
+        let mut groups: Vec<i64> = weight.shape().iter().map(|n| i64::from(*n)).collect();
+        if let Some(last) = groups.last_mut() {
+            *last = columns / group_size;
+        }
+        let fits = |a: &Array| a.shape().iter().map(|n| i64::from(*n)).eq(groups.iter().copied());
+        if columns * bits != words * 32
+            || columns % group_size != 0
+            || columns > i64::from(i32::MAX)
+            || !fits(scales)
+            || !biases.iter().all(fits)
+        {
+            let of = biases
+                .as_ref()
+                .map(|biases| format!(" and biases {}", biases.describe()))
+                .unwrap_or_default();
+            let message = format!(
+                "weights {} in groups of {group_size} of {bits} bits do not go with scales {}{of}",
+                weight.describe(),
+                scales.describe(),
+            );
+            return Err(Error::Shape { op, message });
+        }
+        Ok(())
+    }
+
+    /// Refuses an operand whose last axis is not the inner one of the product, and gives the length of the outer one.
+    fn outer(&self, op: &'static str, x: &Array, transpose: bool) -> Result<i32> {
+        self.require(op)?;
+        require_float(op, x)?;
+        let columns =
+            (i64::from(self.weight.axis_length(op, -1)?) * 32 / i64::from(self.quantization.bits())) as i32;
+        let rows = self.weight.axis_length(op, -2)?;
+        let [inner, outer] = if transpose { [columns, rows] } else { [rows, columns] };
+        if x.axis_length(op, -1)? != inner {
+            let message =
+                format!("{} does not go with packed weights {}", x.describe(), self.weight.describe());
+            return Err(Error::Shape { op, message });
+        }
+        Ok(outer)
+    }
 }
 
 /// The kernels for packed weights know these; others fail halfway and leave memory unfilled.
-fn check_float(op: &'static str, a: &Array) -> Result<()> {
+fn require_float(op: &'static str, a: &Array) -> Result<()> {
     match a.dtype() {
         DType::F32 | DType::F16 | DType::BF16 => Ok(()),
         other => Err(Error::DTypeMismatch { op, expected: DType::F32, found: other }),
@@ -74,34 +207,18 @@ fn check_float(op: &'static str, a: &Array) -> Result<()> {
 }
 
 impl Array {
-    /// Product with a quantized matrix. With `transpose`, `[.., M, K] x [N, K]ᵀ -> [.., M, N]`.
-    ///
-    /// `weight` is uint32 `[N, K * bits / 32]`, `scales` and `biases` are `[N, K / group_size]`.
+    /// Product with a quantized matrix `[N, K]`: with `transpose`, `[.., M, K] x [N, K]ᵀ -> [.., M, N]`, else
+    /// `[.., M, N] x [N, K] -> [.., M, K]`.
     ///
     /// # Errors
-    /// When the shapes do not belong together or MLX does not know the layout.
+    /// When the shapes do not belong together, the weights are several matrices, or MLX does not know the layout.
     #[doc(alias = "mlx_quantized_matmul")]
-    pub fn quantized_matmul(
-        &self,
-        weight: &Array,
-        scales: &Array,
-        biases: &Array,
-        transpose: bool,
-        quantization: Quantization,
-    ) -> Result<Array> {
+    pub fn quantized_matmul(&self, packed: &Quantized, transpose: bool) -> Result<Array> {
         const OP: &str = "quantized_matmul";
-        let layout = quantization.layout(OP)?;
-        check_float(OP, self)?;
-        check_packed(OP, [weight, scales, biases], quantization)?;
-        let columns = weight.axis_length(OP, -1)? * 32 / quantization.bits;
-        let [inner, outer] = if transpose {
-            [columns, weight.axis_length(OP, 0)?]
-        } else {
-            [weight.axis_length(OP, 0)?, columns]
-        };
-        if weight.ndim() != 2 || self.axis_length(OP, -1)? != inner {
+        let outer = packed.outer(OP, self, transpose)?;
+        if packed.weight.ndim() != 2 {
             let message =
-                format!("{} does not go with packed weights {}", self.describe(), weight.describe());
+                format!("packed weights {} are not one matrix; see gather_qmm", packed.weight.describe());
             return Err(Error::Shape { op: OP, message });
         }
         if self.size() == 0 || outer == 0 {
@@ -111,36 +228,74 @@ impl Array {
             shape.push(outer);
             return Array::zeros(&shape, self.dtype());
         }
-        ffi::ops::quantized_matmul(self, weight, scales, biases, transpose, layout)
+        ffi::ops::quantized_matmul(self, packed, transpose)
     }
 
-    /// The weights behind a quantized matrix, in the dtype of `scales`: `[N, K * bits / 32] -> [N, K]`.
+    /// Products of matrices with packed ones, chosen by position: `result[i] = x[lhs[i]] x w[rhs[i]]ᵀ` with `transpose`,
+    /// with this array as `x`.
+    ///
+    /// The matrices of `[.., M, K]` and of the packed `[.., N, K]` are counted in row-major order; without a list they are
+    /// taken as they come. The lists are broadcast together, and the result is `[lists, M, N]`. `sorted` says that the
+    /// list which is given ascends, which some devices make use of.
     ///
     /// # Errors
-    /// When the shapes do not belong together or MLX does not know the layout.
-    #[doc(alias = "mlx_dequantize")]
-    pub fn dequantize(&self, scales: &Array, biases: &Array, quantization: Quantization) -> Result<Array> {
-        let layout = quantization.layout("dequantize")?;
-        check_packed("dequantize", [self, scales, biases], quantization)?;
-        ffi::ops::dequantize(self, scales, biases, layout)
+    /// When the shapes do not belong together, MLX does not know the layout, or a position lies outside.
+    #[doc(alias = "mlx_gather_qmm")]
+    pub fn gather_qmm(
+        &self,
+        packed: &Quantized,
+        lhs: Option<&Array>,
+        rhs: Option<&Array>,
+        transpose: bool,
+        sorted: bool,
+    ) -> Result<Array> {
+        const OP: &str = "gather_qmm";
+        packed.outer(OP, self, transpose)?;
+        let list = |list: Option<&Array>, of: &Array| {
+            let checked = |list| inside(OP, list, &[Limit::axis(matrices(OP, of)?, 1)]);
+            list.map(|list| checked(list).and_then(|list| counted(&list, of))).transpose()
+        };
+        let (lhs, rhs) = (list(lhs, self)?, list(rhs, &packed.weight)?);
+        if lhs.is_none() && rhs.is_none() && packed.weight.ndim() == 2 {
+            return self.quantized_matmul(packed, transpose);
+        }
+        // Without a list MLX would take another way, which broadcasts.
+        let all = |of: &Array| {
+            let count = matrices(OP, of)?;
+            let lead = of.shape().len().saturating_sub(2);
+            Array::arange(0.0, f64::from(count), 1.0, DType::U32)?.reshape(&of.shape()[..lead])
+        };
+        let lhs = lhs.map_or_else(|| all(self), Ok)?;
+        let rhs = rhs.map_or_else(|| all(&packed.weight), Ok)?;
+        let product = ffi::ops::gather_qmm(self, packed, &lhs, &rhs, transpose, sorted)?;
+        // The kernels divide by the lengths of the axes.
+        let empty = product.size() == 0 || self.size() == 0;
+        if empty { Array::zeros(product.shape(), product.dtype()) } else { Ok(product) }
     }
 
-    /// Quantizes a matrix `[N, K]`: returns the packed weights, the scales and the biases.
+    /// Quantizes matrices `[.., N, K]`.
     ///
     /// # Errors
-    /// When `K` is not a multiple of the group size or MLX does not know the layout.
+    /// When `K` is not a multiple of the group size, there is nothing to quantize, or MLX does not know the layout.
     #[doc(alias = "mlx_quantize")]
-    pub fn quantize(&self, quantization: Quantization) -> Result<[Array; 3]> {
-        let layout = quantization.layout("quantize")?;
-        check_float("quantize", self)?;
+    pub fn quantize(&self, quantization: Quantization) -> Result<Quantized> {
+        const OP: &str = "quantize";
+        quantization.require(OP)?;
+        require_float(OP, self)?;
         if self.size() == 0 {
             let message = format!("{} has nothing to quantize", self.describe());
-            return Err(Error::Shape { op: "quantize", message });
+            return Err(Error::Shape { op: OP, message });
         }
-        let parts = ffi::ops::quantize(self, layout)?;
-        <[Array; 3]>::try_from(parts).map_err(|parts| Error::Shape {
-            op: "quantize",
-            message: format!("MLX gave {} arrays instead of weights, scales and biases", parts.len()),
-        })
+        let mut parts = ffi::ops::quantize(self, quantization)?.into_iter();
+        let affine = matches!(quantization, Quantization::Affine { .. });
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(weight), Some(scales), biases) if biases.is_some() == affine => {
+                Ok(Quantized { weight, scales, biases, quantization })
+            }
+            _ => {
+                let message = "MLX gave another number of arrays than weights, scales and biases".to_owned();
+                Err(Error::Shape { op: OP, message })
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@
 //!     // y = 2 a - b, to be found out from four examples.
 //!     let x = Array::from_slice(&[0.0f32, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &[4, 2])?;
 //!     let y = Array::from_slice(&[0.0f32, 2.0, -1.0, 1.0], &[4, 1])?;
-//!     let key = Array::from_slice(&[0u32, 7], &[2])?;
+//!     let key = mlx_core::random::key(7)?;
 //!     let mut model = Linear::init(2, 1, true, &key)?;
 //!
 //!     let schedule = Schedule { peak: 0.1, warmup_steps: 5, decay: Decay::Cosine { steps: 195, end: 0.0 } };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::io::{SafetensorsFile, TensorView, write_safetensors};
-use crate::nn::{DynModule, find_mut};
+use crate::nn::{DynModule, places};
 use crate::{Array, DType, Error, Result};
 
 /// The copy of a 16-bit parameter that is not rounded.
@@ -51,7 +51,7 @@ impl State {
         rule: impl Fn(u64, &Array, &Array, &mut [Array]) -> Result<Array>,
     ) -> Result<()> {
         let step = self.step + 1;
-        let mut places: BTreeMap<String, &mut Array> = find_mut(model).into_iter().collect();
+        let mut places = places(model)?;
         // Everything is computed before anything changes: a failure leaves the model and the state as they were.
         let mut changes = Vec::with_capacity(gradients.len());
         for (name, gradient) in gradients {
@@ -174,6 +174,7 @@ pub(super) fn scalar_of(a: &Array, value: f64) -> Result<Array> {
 }
 
 pub(super) fn write(arrays: &BTreeMap<String, Array>, path: &Path) -> Result<()> {
+    crate::eval(&arrays.values().collect::<Vec<_>>())?;
     let mut parts = Vec::with_capacity(arrays.len());
     for (name, array) in arrays {
         let shape: Vec<usize> = array.shape().iter().map(|n| *n as usize).collect();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use mlx_core::io::{SafetensorsFile, Source, TensorInfo};
-use mlx_core::{Array, DType, Quantization, nn};
+use mlx_core::{Array, DType, Quantization, Quantized, nn};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -148,7 +148,7 @@ impl Folder {
             return Ok(nn::Weight::Dense(self.floats(stored, &[rows, columns], dtype)?));
         }
         let quantization = self.quantization(base, name.strip_suffix(".weight").unwrap_or(name))?;
-        let (group_size, bits) = (quantization.group_size as usize, quantization.bits as usize);
+        let (group_size, bits) = (quantization.group_size() as usize, quantization.bits() as usize);
         if !columns.is_multiple_of(group_size) {
             return Err(self.refuse_config(format!(
                 "quantization of {base}: group_size {group_size} does not divide its {columns} columns"
@@ -160,12 +160,12 @@ impl Folder {
             return Err(refuse(file.path(), message));
         }
         let groups = [rows, columns / group_size];
-        Ok(nn::Weight::Quantized {
+        Ok(nn::Weight::Quantized(Quantized {
             weight: read(file, info)?,
             scales: self.floats(&scales, &groups, dtype)?,
-            biases: self.floats(&format!("{base}.biases"), &groups, dtype)?,
+            biases: Some(self.floats(&format!("{base}.biases"), &groups, dtype)?),
             quantization,
-        })
+        }))
     }
 
     pub(super) fn quantization_name(&self) -> Option<String> {
@@ -197,7 +197,7 @@ impl Folder {
         let (group_size, bits) = (number("group_size"), number("bits"));
         match (group_size.as_i64(), bits.as_i64()) {
             (Some(group_size @ (32 | 64 | 128)), Some(bits @ (2 | 3 | 4 | 5 | 6 | 8))) => {
-                Ok(Quantization { group_size: group_size as i32, bits: bits as i32 })
+                Ok(Quantization::affine(group_size as i32, bits as i32))
             }
             _ => refuse(format!(
                 "group_size {group_size} with bits {bits}; groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"

@@ -1,7 +1,7 @@
 //! Tensors of GGUF files as arrays: packed where MLX has the format, dense where it does not.
 
 use cpu_kernels::blocks::{self, BlockFormat};
-use mlx_core::{Array, DType, Quantization, nn};
+use mlx_core::{Array, DType, Quantization, Quantized, nn};
 
 use super::{misshapen, missing, refuse, to_shape};
 use crate::Result;
@@ -25,12 +25,12 @@ pub(super) fn matrix(
         .map_err(|error| refuse(file.path(), format!("tensor {name}: {error}")))?;
     let groups = shape_of(file, name, &[rows, columns / affine.group_size])?;
     let words = shape_of(file, name, &[rows, columns * affine.bits / 32])?;
-    Ok(nn::Weight::Quantized {
+    Ok(nn::Weight::Quantized(Quantized {
         weight: Array::from_slice(&affine.weight, &words)?,
         scales: converted(Array::from_slice(&affine.scales, &groups)?, dtype)?,
-        biases: converted(Array::from_slice(&affine.biases, &groups)?, dtype)?,
-        quantization: Quantization { group_size: affine.group_size as i32, bits: affine.bits as i32 },
-    })
+        biases: Some(converted(Array::from_slice(&affine.biases, &groups)?, dtype)?),
+        quantization: Quantization::affine(affine.group_size as i32, affine.bits as i32),
+    }))
 }
 
 /// A tensor of a GGUF file as floats, of `shape`.

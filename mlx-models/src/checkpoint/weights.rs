@@ -93,7 +93,7 @@ impl<'c> Weights<'c> {
             Checkpoint::Folder(folder) => folder.matrix(name, &stored, shape, self.dtype)?,
             Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.dtype)?,
         };
-        if let nn::Weight::Quantized { .. } = &matrix {
+        if let nn::Weight::Quantized(_) = &matrix {
             let base = name.strip_suffix(".weight").unwrap_or(name);
             self.left.remove(&format!("{base}.scales"));
             self.left.remove(&format!("{base}.biases"));
