@@ -80,7 +80,7 @@ pub fn cross_entropy(logits: &Array, targets: &Array, options: CrossEntropy<'_>)
 fn smoothed(logits: &Array, targets: &Array, smoothing: f32) -> Result<Array> {
     // CUDA's kernel takes logits of any dtype and computes in float32. Elsewhere MLX computes in their dtype, and loses
     // the difference between large logits unless the largest is taken off first.
-    let fused = Device::current() == Device::Gpu && !ffi::is_metal();
+    let fused = Device::current() == Device::Gpu && !Device::has_metal();
     let logits = match fused && smoothing == 0.0 {
         true => logits.clone(),
         false => {

@@ -69,7 +69,7 @@ fn module(path: &Path, src: &Path) -> String {
     parts.retain(|part| *part != "mod");
     match parts[0] {
         "ops" | "array" | "device" | "stream" | "dtype" | "error" | "lib" => parts.clear(),
-        "transforms" | "nn" | "optim" | "io" | "loss" => parts.truncate(1),
+        "transforms" | "nn" | "optim" | "io" | "loss" | "linalg" => parts.truncate(1),
         _ => {}
     }
     parts.iter().map(|part| format!("{part}::")).collect()
