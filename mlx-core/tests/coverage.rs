@@ -164,7 +164,10 @@ fn every_function_is_bound_or_left_out_for_a_reason() {
     let unknown: Vec<&String> =
         items.keys().chain(left_out.keys()).filter(|name| !functions.contains(*name)).collect();
     let types = ["mlx_compile_mode", "mlx_map_string_to_array", "mlx_closure"];
-    let unknown: Vec<_> = unknown.into_iter().filter(|name| !types.contains(&name.as_str())).collect();
+    // mlx-c has these only where the C compiler has the types.
+    let elsewhere = |name: &str| name.ends_with("float16");
+    let unknown: Vec<_> =
+        unknown.into_iter().filter(|name| !types.contains(&name.as_str()) && !elsewhere(name)).collect();
     assert!(unknown.is_empty(), "mlx-c has no functions of these names: {unknown:?}");
     let list = |names: &BTreeSet<String>| {
         names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

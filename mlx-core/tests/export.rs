@@ -274,8 +274,8 @@ fn graphs_are_drawn() {
     assert!(graph::to_dot(&[&own], &[]).unwrap().contains("rust:its own"));
     // Several outputs of one operation, and a graph deeper than the stack.
     let parts = Array::from_slice(&[1.0f32; 64], &[1, 64]).unwrap();
-    let parts = parts.quantize(mlx_core::Quantization { group_size: 64, bits: 4 }).unwrap();
-    let dot = graph::to_dot(&[&parts[0], &parts[2]], &[]).unwrap();
+    let parts = parts.quantize(mlx_core::Quantization::affine(64, 4)).unwrap();
+    let dot = graph::to_dot(&[&parts.weight, &parts.scales], &[]).unwrap();
     assert_eq!(dot.matches("Quantize").count(), 1);
     let deep = (0..200_000).try_fold(x.clone(), |y, _| y.add(&x)).unwrap();
     assert_eq!(graph::to_dot(&[&deep], &[]).unwrap().matches("Add").count(), 200_000);
