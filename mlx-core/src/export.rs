@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 use crate::ffi::export::{Imported, export};
 use crate::ffi::string::c_path;
 use crate::io::{Temporary, write_by_path};
+use crate::ops::positions::plain;
 use crate::transforms::{Arguments, Arrays, listed, with_room};
 use crate::{Array, Error, Result, version};
 
@@ -40,7 +41,8 @@ use crate::{Array, Error, Result, version};
 ///
 /// The function runs once for each of the `examples`, whose shapes and dtypes are those that the exported function takes;
 /// with `shapeless`, other lengths with as many axes do as well. What the function does besides building its outputs
-/// happens only then. Arrays that it captures are written into the file.
+/// happens only then. Arrays that it captures are written into the file. Where the imported function takes elements by
+/// position, a position outside becomes the nearest one inside.
 ///
 /// # Errors
 /// What the function fails with; when there are no examples or two of one signature, an operation that MLX cannot write,
@@ -65,7 +67,7 @@ pub fn export_function<A: Arguments, O: Arrays>(
     let inputs: Vec<Vec<&Array>> = examples.iter().map(Arguments::arrays).collect();
     let mut run = |number: usize, arrays: &[Array]| {
         let example: &A = &examples[number];
-        listed(OP, &f(&example.with_arrays(arrays.to_vec())?)?)
+        listed(OP, &plain(|| example.with_arrays(arrays.to_vec()).and_then(|arguments| f(&arguments)))?)
     };
     write_by_path(path, |temporary| {
         let name = c_path(OP, temporary)?;
@@ -94,9 +96,11 @@ impl ImportedFunction {
     #[doc(alias = "mlx_imported_function_new")]
     pub fn load(path: impl AsRef<Path>, fingerprint: &Fingerprint) -> Result<Self> {
         let path = path.as_ref();
-        let copy = verified_copy(path, fingerprint)?;
+        let (copy, shapeless) = verified_copy(path, fingerprint)?;
         // MLX keeps the file open, so the name may go.
-        Ok(ImportedFunction { function: Imported::load(&c_path("import_function", copy.path())?)? })
+        Ok(ImportedFunction {
+            function: Imported::load(&c_path("import_function", copy.path())?, shapeless)?,
+        })
     }
 
     /// Calls the function, which builds the graph of its outputs.
@@ -104,7 +108,8 @@ impl ImportedFunction {
     /// The arrays are those of the arguments' arrangement in its order, and so are the outputs.
     ///
     /// # Errors
-    /// When no example had such shapes and dtypes.
+    /// When no example had such shapes and dtypes. Of a function for all shapes, also what
+    /// [`compile_shapeless`](crate::transforms::compile_shapeless) would refuse.
     #[doc(alias = "mlx_imported_function_apply")]
     pub fn call(&self, inputs: &[&Array]) -> Result<Vec<Array>> {
         self.function.call(inputs)
@@ -165,8 +170,9 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// A copy of the file in a place of ours, once it is known to be the one of the fingerprint.
-fn verified_copy(path: &Path, fingerprint: &Fingerprint) -> Result<Temporary> {
+/// A copy of the file in a place of ours, once it is known to be the one of the fingerprint, and whether its function takes
+/// other shapes than those of its examples.
+fn verified_copy(path: &Path, fingerprint: &Fingerprint) -> Result<(Temporary, bool)> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let refuse = |message: String| Error::Export { path: path.to_owned(), message };
     // Asked before opening, because opening a pipe waits for its writer.
@@ -186,20 +192,22 @@ fn verified_copy(path: &Path, fingerprint: &Fingerprint) -> Result<Temporary> {
     if found != *fingerprint {
         return Err(refuse(format!("the fingerprint is {found}, not {fingerprint}")));
     }
-    require_version(&start).map_err(refuse)?;
-    Ok(copy)
+    let shapeless = read_start(&start).map_err(refuse)?;
+    Ok((copy, shapeless))
 }
 
-/// The file begins with MLX's version: a length in 8 bytes, and the text.
-fn require_version(start: &[u8]) -> Result<(), String> {
+/// The file begins with MLX's version, a length in 8 bytes and the text; then 4 bytes that count the examples, and one that
+/// tells whether the function takes other shapes.
+fn read_start(start: &[u8]) -> Result<bool, String> {
     let this = version().map_err(|error| error.to_string())?;
-    let found = start.split_first_chunk().and_then(|(len, text)| {
+    let parts = start.split_first_chunk().and_then(|(len, rest)| {
         let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
-        std::str::from_utf8(text.get(..len)?).ok()
+        let (text, rest) = rest.split_at_checked(len)?;
+        Some((std::str::from_utf8(text).ok()?, *rest.get(4)?))
     });
-    match found {
-        Some(found) if found == this => Ok(()),
-        Some(found) => Err(format!("MLX {found} wrote this function, and this is MLX {this}")),
+    match parts {
+        Some((found, shapeless)) if found == this => Ok(shapeless != 0),
+        Some((found, _)) => Err(format!("MLX {found} wrote this function, and this is MLX {this}")),
         None => Err("the file does not say which MLX wrote it".to_owned()),
     }
 }

@@ -85,7 +85,7 @@ fn functions_come_back_from_files() {
     let long = row(&[1.0; 4]);
     let whole = x.as_type(DType::I32).unwrap();
     for inputs in
-        [&[][..], &[&x], &[&x, &y, &y], &[&x, &long], &[&whole, &y], &[&x, &x.expand_dims(&[0]).unwrap()]]
+        [&[][..], &[&x], &[&x, &y, &y], &[&x, &long], &[&whole, &y], &[&x, &x.expand_dims([0]).unwrap()]]
     {
         let text = imported.call(inputs).unwrap_err().to_string();
         assert!(text.contains("No imported function found"), "{text}");
@@ -117,6 +117,9 @@ fn functions_come_back_from_files() {
         let outcome = imported.call(&[&a, &b]).and_then(|found| found[0].eval());
         assert!(outcome.is_err(), "{a:?} {b:?}");
     }
+
+    positions_of_an_exported_function_stay_inside(&folder);
+    an_exported_function_for_all_shapes_refuses_those_that_do_not_fit(&folder);
 
     // A file is read only if it is the one of the fingerprint.
     let good = std::fs::read(&path).unwrap();
@@ -279,4 +282,27 @@ fn graphs_are_drawn() {
     assert_eq!(dot.matches("Quantize").count(), 1);
     let deep = (0..200_000).try_fold(x.clone(), |y, _| y.add(&x)).unwrap();
     assert_eq!(graph::to_dot(&[&deep], &[]).unwrap().matches("Add").count(), 200_000);
+}
+
+fn positions_of_an_exported_function_stay_inside(folder: &Folder) {
+    let path = folder.file("rows.mlxfn");
+    let table = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2]).unwrap();
+    let at = Array::from_slice(&[0u32, 2], &[2]).unwrap();
+    let rows = |[table, at]: &[Array; 2]| table.take(at, 0);
+    let fingerprint = export_function(&path, rows, &[[&table, &at]], false).unwrap();
+    let imported = ImportedFunction::load(&path, &fingerprint).unwrap();
+    let found = |at: &Array| imported.call(&[&table, at]).unwrap()[0].to_vec::<f32>().unwrap();
+    assert_eq!(found(&at), [1.0, 2.0, 5.0, 6.0]);
+    let outside = Array::from_slice(&[1u32, u32::MAX], &[2]).unwrap();
+    assert_eq!(found(&outside), [3.0, 4.0, 5.0, 6.0]);
+}
+
+fn an_exported_function_for_all_shapes_refuses_those_that_do_not_fit(folder: &Folder) {
+    let path = folder.file("product.mlxfn");
+    let (a, b) = (Array::full(&[2, 3], 1.0f32).unwrap(), Array::full(&[3, 2], 2.0f32).unwrap());
+    let fingerprint = export_function(&path, |[a, b]| a.matmul(b), &[[&a, &b]], true).unwrap();
+    let imported = ImportedFunction::load(&path, &fingerprint).unwrap();
+    let longer = Array::full(&[5, 2], 2.0f32).unwrap();
+    assert_eq!(imported.call(&[&b, &a]).unwrap()[0].shape(), [3, 3]);
+    assert!(imported.call(&[&a, &longer]).is_err());
 }

@@ -1,6 +1,5 @@
 //! Files of arrays: what other libraries wrote is read, what is written is read by them, and hostile files are errors.
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use std::collections::BTreeMap;

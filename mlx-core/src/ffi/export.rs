@@ -63,18 +63,20 @@ pub(crate) fn export(
 /// Owns one function that a file held.
 pub(crate) struct Imported {
     raw: mlx_sys::mlx_imported_function,
+    /// Whether it takes other shapes than those of its examples.
+    shapeless: bool,
 }
 
 impl Imported {
     /// # Errors
     /// When another thread uses imported functions, and what MLX fails with. The file must be one that [`export`] wrote
     /// with the same version of MLX, which reads it without a look at what it says.
-    pub(crate) fn load(path: &CStr) -> Result<Self> {
+    pub(crate) fn load(path: &CStr, shapeless: bool) -> Result<Self> {
         claim()?;
         super::stream::start_scheduler_once();
         // SAFETY: the path is NUL-terminated; the caller vouches for the file. A failure is told by an empty handle.
         let raw = unsafe { mlx_sys::mlx_imported_function_new(path.as_ptr()) };
-        if raw.ctx.is_null() { Err(door::failure(IMPORT, &[])) } else { Ok(Imported { raw }) }
+        if raw.ctx.is_null() { Err(door::failure(IMPORT, &[])) } else { Ok(Imported { raw, shapeless }) }
     }
 
     /// The outputs for inputs that have the shapes and dtypes of an example, which MLX looks at.
@@ -85,7 +87,12 @@ impl Imported {
         let status =
             unsafe { mlx_sys::mlx_imported_function_apply(out.as_raw_mut(), self.raw, vector.as_raw()) };
         door::check(IMPORT, inputs, status)?;
-        out.arrays(IMPORT)
+        let outputs = out.arrays(IMPORT)?;
+        if self.shapeless {
+            // As in a compiled function, MLX does not check what it builds for new shapes.
+            super::transforms::check_shapeless(IMPORT, inputs, &outputs)?;
+        }
+        Ok(outputs)
     }
 }
 

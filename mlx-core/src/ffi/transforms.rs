@@ -115,12 +115,12 @@ pub(crate) fn compile(f: &Closure, shapeless: bool) -> Result<Closure> {
 }
 
 /// Refuses what a compiled function without fixed shapes gave if its graph does not fit the shapes of this call.
-pub(crate) fn check_shapeless(inputs: &[&Array], outputs: &[Array]) -> Result<()> {
+pub(crate) fn check_shapeless(op: &'static str, inputs: &[&Array], outputs: &[Array]) -> Result<()> {
     let given = ArrayVector::new(inputs);
     let found = ArrayVector::new(&outputs.iter().collect::<Vec<_>>());
     // SAFETY: the handles are live for the call.
     let status = unsafe { mlx_sys::rust_mlx_check_shapeless(given.as_raw(), found.as_raw()) };
-    door::check("compile_shapeless", inputs, status)
+    door::check(op, inputs, status)
 }
 
 /// Which steps compilation takes, for the whole process.

@@ -2,12 +2,32 @@
 //!
 //! Positions that are computed already are checked at once. Others are checked when they are computed, by a primitive that
 //! stands between them and their use: an operation never waits for them, and the check survives compilation. A GPU cannot
-//! raise an error in mid-graph; there a position outside becomes the nearest one inside.
+//! raise an error in mid-graph, and a graph in a file holds no primitives of ours; there a position outside becomes the
+//! nearest one inside.
+
+use std::cell::Cell;
 
 use crate::primitive::{Primitive, Spec, View, ViewMut, apply};
 use crate::{Array, DType, Device, Error, Result, transforms};
 
 const POSITION: &str = "position";
+
+thread_local! {
+    /// Whether this thread builds a graph that is made of MLX's own operations.
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, which builds graphs of MLX's own operations alone.
+pub(crate) fn plain<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PLAIN.set(self.0);
+        }
+    }
+    let _restore = Restore(PLAIN.replace(true));
+    f()
+}
 
 /// The positions that are allowed: 0 to `last`, and `-wrap` to -1 counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +88,7 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
     if let Some(empty) = limits.iter().find(|limit| limit.last < 0) {
         return Err(outside(op, 0, *empty));
     }
-    if Device::current() == Device::Gpu {
+    if Device::current() == Device::Gpu || PLAIN.get() {
         let bound = |f: fn(&Limit) -> i64| {
             let bounds: Vec<i32> = limits.iter().map(|limit| f(limit) as i32).collect();
             let length = [bounds.len() as i32];

@@ -111,7 +111,7 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
         let outputs = outputs?;
         if self.shapeless {
             // MLX does not check what it builds for new shapes.
-            ffi::transforms::check_shapeless(&inputs, &outputs)?;
+            ffi::transforms::check_shapeless("compile_shapeless", &inputs, &outputs)?;
         }
         let kept = self.trace.outputs.borrow();
         kept.as_ref().ok_or_else(|| refuse("MLX did not call the function"))?.with_arrays(outputs)
