@@ -1,4 +1,4 @@
-//! Derivatives, vectorization and compilation: right numbers, failing closures, flat memory.
+//! Derivatives, vectorization and compilation: right numbers, failing closures.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
