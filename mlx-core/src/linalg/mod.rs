@@ -29,7 +29,7 @@ use guard::{Limit, finite, matrices, matrices_with_elements, positive_diagonal, 
 pub use norm::{Norm, norm};
 
 use crate::ffi::{self, c, door};
-use crate::{Array, DType, Error, Result, select};
+use crate::{Array, DType, Error, Result, concatenate, select};
 
 /// A half of a square matrix, with the diagonal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -96,7 +96,29 @@ pub fn cross(a: &Array, b: &Array, axis: i32) -> Result<Array> {
         let message = format!("axis {axis} is not the same in {} and {}", a.describe(), b.describe());
         return Err(Error::Shape { op: OP, message });
     }
-    ffi::ops::cross(OP, a, b, axis)
+    // Of slices, because MLX's own is made of its split, which reads outside arrays that are broadcast.
+    let parts = |a: &Array| match a.axis_length(OP, axis)? {
+        length @ 2..=3 => (0..length).map(|i| a.slice_axis(axis, i, i + 1)).collect::<Result<Vec<_>>>(),
+        _ => Err(Error::Shape {
+            op: OP,
+            message: format!("axis {axis} of {} is not 2 or 3 long", a.describe()),
+        }),
+    };
+    let (x, y) = (parts(a)?, parts(b)?);
+    // x[i] * y[j] - x[j] * y[i], where a third element that is missing is 0.
+    let minor = |i: usize, j: usize| {
+        let product = |i, j| x.get(i).zip(y.get(j)).map(|(x, y): (&Array, &Array)| x.multiply(y)).transpose();
+        match (product(i, j)?, product(j, i)?) {
+            (Some(first), Some(second)) => first.subtract(&second),
+            (Some(first), None) => Ok(first),
+            (None, Some(second)) => second.negative(),
+            (None, None) => {
+                let like = x[0].multiply(&y[0])?;
+                Array::zeros(like.shape(), like.dtype())
+            }
+        }
+    };
+    concatenate(&[&minor(1, 2)?, &minor(2, 0)?, &minor(0, 1)?], axis)
 }
 
 /// The determinants of square matrices. Integers give float32.

@@ -269,12 +269,20 @@ impl Array {
             let message = format!("{} shifts for {} axes", shifts.len(), axes.len());
             return Err(Error::Shape { op: "roll", message });
         }
-        // MLX negates shifts, which the smallest number does not survive.
-        let mut small = Vec::with_capacity(shifts.len());
+        // Of slices, because MLX's own is made of its split, which reads outside arrays that are broadcast.
+        let mut rolled = self.clone();
         for (shift, axis) in shifts.iter().zip(axes.iter()) {
-            small.push(shift % self.axis_length("roll", *axis)?.max(1));
+            let length = self.axis_length("roll", *axis)?;
+            let shift = if length == 0 { 0 } else { shift.rem_euclid(length) };
+            if shift != 0 {
+                let (start, end) = (
+                    rolled.slice_axis(*axis, 0, length - shift)?,
+                    rolled.slice_axis(*axis, length - shift, length)?,
+                );
+                rolled = concatenate(&[&end, &start], *axis)?;
+            }
         }
-        ffi::ops::roll(self, &small, &axes)
+        Ok(rolled)
     }
 
     /// The elements in opposite order along `axes`.

@@ -41,13 +41,6 @@ pub(crate) fn linalg_binary_flag(
     })
 }
 
-pub(crate) fn cross(op: &'static str, a: &Array, b: &Array, axis: i32) -> Result<Array> {
-    door::call(op, &[a, b], |out, s| {
-        // SAFETY: the handles are live for the call.
-        unsafe { mlx_sys::mlx_linalg_cross(out, a.raw(), b.raw(), axis, s) }
-    })
-}
-
 pub(crate) fn eigh(op: &'static str, a: &Array, triangle: &CStr) -> Result<(Array, Array)> {
     door::call_pair(op, &[a], |values, vectors, s| {
         // SAFETY: the handles are live for the call and the text is NUL-terminated.

@@ -97,15 +97,6 @@ pub(crate) fn pad(
     })
 }
 
-pub(crate) fn roll(a: &Array, shifts: &[i32], axes: &[i32]) -> Result<Array> {
-    door::call("roll", &[a], |out, s| {
-        // SAFETY: the handles are live, and mlx-c copies as many numbers as each length says.
-        unsafe {
-            mlx_sys::mlx_roll_axes(out, a.raw(), shifts.as_ptr(), shifts.len(), axes.as_ptr(), axes.len(), s)
-        }
-    })
-}
-
 pub(crate) fn diagonal(a: &Array, offset: i32, first: i32, second: i32) -> Result<Array> {
     door::call("diagonal", &[a], |out, s| {
         // SAFETY: the handles are live for the call.
