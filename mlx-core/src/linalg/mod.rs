@@ -136,7 +136,7 @@ pub fn det(a: &Array) -> Result<Array> {
     // the pivots, negative for an odd number of exchanged rows, has it all.
     let exact = matches!(a.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64 | DType::Complex64);
     let a = if exact { a.clone() } else { a.as_type(DType::F32)? };
-    let (factors, pivots) = ffi::ops::linalg_pair(OP, c::mlx_linalg_lu_factor, &a)?;
+    let (factors, pivots) = factors_and_pivots(OP, &a)?;
     let rows = Array::arange(0.0, f64::from(a.axis_length(OP, -1)?), 1.0, DType::U32)?;
     let one = Array::scalar(1i32)?.as_type(a.dtype())?;
     let signs = select(&pivots.equal(&rows)?, &one, &one.negative()?)?;
@@ -277,7 +277,14 @@ pub fn lu(a: &Array) -> Result<(Array, Array, Array)> {
 pub fn lu_factor(a: &Array) -> Result<(Array, Array)> {
     const OP: &str = "linalg::lu_factor";
     matrices_with_elements(OP, a)?;
-    ffi::ops::linalg_pair(OP, c::mlx_linalg_lu_factor, a)
+    factors_and_pivots(OP, a)
+}
+
+fn factors_and_pivots(op: &'static str, a: &Array) -> Result<(Array, Array)> {
+    let (factors, pivots) = ffi::ops::linalg_pair(op, c::mlx_linalg_lu_factor, a)?;
+    // MLX takes the factors' bytes for their elements, and would read that many where it copies them as they lie. It
+    // follows the strides where they do not lie in row-major order, as here.
+    Ok((factors.contiguous()?, pivots))
 }
 
 /// `Q` `[.., M, K]` with orthonormal columns and upper triangular `R` `[.., K, N]` whose product is `A` `[.., M, N]`, where
