@@ -61,6 +61,15 @@ impl Array {
         ffi::ops::rms_norm(self, weight, eps)
     }
 
+    /// `(x - mean(x)) / √(var(x) + eps) * weight + bias` over the last axis, computed in float32. (Ba et al., 2016)
+    ///
+    /// # Errors
+    /// When `weight` or `bias` is not as long as the last axis.
+    #[doc(alias = "mlx_fast_layer_norm")]
+    pub fn layer_norm(&self, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
+        ffi::ops::layer_norm(self, weight, bias, eps)
+    }
+
     /// Rotary position embedding of `[B, .., L, Dh]`, the first row at position `offset`. (Su et al., 2021)
     ///
     /// The first `dims` of the last axis are rotated in pairs by the angle `scale * position * base^(-2i / dims)`: pairs

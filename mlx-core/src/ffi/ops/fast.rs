@@ -16,6 +16,14 @@ pub(crate) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Ar
     })
 }
 
+pub(crate) fn layer_norm(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
+    let operands: Vec<&Array> = [Some(x), weight, bias].into_iter().flatten().collect();
+    door::call("layer_norm", &operands, |out, s| {
+        // SAFETY: the handles are live for the call; an empty weight or bias means none.
+        unsafe { mlx_sys::mlx_fast_layer_norm(out, x.raw(), or_none(weight), or_none(bias), eps, s) }
+    })
+}
+
 pub(crate) fn rope(
     x: &Array,
     dims: i32,
