@@ -2,8 +2,8 @@
 //! side by side on a machine that runs both.
 //!
 //! ```console
-//! cargo bench -p benches --bench ops                    # all, to the criterion
-//! cargo bench -p benches --bench ops -- --quick         # each two or three times: minutes, where the CPU multiplies slowly
+//! cargo bench -p benches --bench ops                    # all of them
+//! cargo bench -p benches --bench ops -- --quick         # each a few times: two minutes where the above takes twenty
 //! cargo bench -p benches --bench ops -- 'SDPA|RoPE'     # those whose name matches
 //! ```
 //!
@@ -57,24 +57,66 @@ const CASES: [(&str, Op); 29] = [
 /// An operation and the shape of its operands.
 #[derive(Clone, Copy)]
 enum Op {
-    MatMul { rows: i32, inner: i32, columns: i32 },
-    Softmax { rows: i32, columns: i32 },
-    Add { size: i32 },
-    Mul { size: i32 },
+    MatMul {
+        rows: i32,
+        inner: i32,
+        columns: i32,
+    },
+    Softmax {
+        rows: i32,
+        columns: i32,
+    },
+    Add {
+        size: i32,
+    },
+    Mul {
+        size: i32,
+    },
     /// Composed of a sigmoid and a product, as in the original.
-    Silu { size: i32 },
-    RmsNorm { rows: i32, columns: i32 },
+    Silu {
+        size: i32,
+    },
+    RmsNorm {
+        rows: i32,
+        columns: i32,
+    },
     /// With weight and bias.
-    LayerNorm { rows: i32, columns: i32 },
-    Rope { heads: i32, length: i32 },
+    LayerNorm {
+        rows: i32,
+        columns: i32,
+    },
+    Rope {
+        heads: i32,
+        length: i32,
+    },
     /// Causal, with as many keys as queries.
-    Attention { heads: i32, length: i32 },
-    Project { rows: i32, inputs: i32, outputs: i32 },
-    Embed { tokens: i32, vocabulary: i32, width: i32 },
-    Sum { size: i32 },
-    Argmax { columns: i32 },
+    Attention {
+        heads: i32,
+        length: i32,
+    },
+    Project {
+        rows: i32,
+        inputs: i32,
+        outputs: i32,
+    },
+    Embed {
+        tokens: i32,
+        vocabulary: i32,
+        width: i32,
+    },
+    Sum {
+        size: i32,
+    },
+    Argmax {
+        columns: i32,
+    },
     /// Over [`VOCABULARY`] logits between -5 and 5.
-    Sample { temperature: f32, top_p: f32, min_p: f32, top_k: usize },
+    Sample {
+        temperature: f32,
+        top_p: f32,
+        min_p: f32,
+        top_k: usize,
+    },
 }
 
 /// Width of an attention head.
@@ -116,7 +158,8 @@ impl Op {
                 Box::new(move || Ok(x.rms_norm(Some(&weight), EPS)?.eval()?))
             }
             LayerNorm { rows, columns } => {
-                let (x, weight, bias) = (uniform(&[rows, columns])?, uniform(&[columns])?, uniform(&[columns])?);
+                let (x, weight, bias) =
+                    (uniform(&[rows, columns])?, uniform(&[columns])?, uniform(&[columns])?);
                 Box::new(move || Ok(x.layer_norm(Some(&weight), Some(&bias), EPS)?.eval()?))
             }
             Rope { heads, length } => {
@@ -152,8 +195,7 @@ impl Op {
             }
             Sample { temperature, top_p, min_p, top_k } => {
                 let logits = between(-5.0, 5.0, &[1, VOCABULARY])?;
-                let config =
-                    SamplingConfig { temperature, top_p, min_p, top_k, ..SamplingConfig::default() };
+                let config = SamplingConfig { temperature, top_p, min_p, top_k, ..SamplingConfig::default() };
                 let mut sampler = Sampler::new(config, 0)?;
                 Box::new(move || {
                     std::hint::black_box(sampler.sample(&mut logits.to_vec()?, &[])?);

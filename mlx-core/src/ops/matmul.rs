@@ -32,38 +32,35 @@ impl Quantization {
     }
 }
 
-/// What MLX's kernels for packed weights read without looking: dtypes, and a scale and a bias for every group.
+/// What MLX's kernels for packed weights read without looking: dtypes, and a scale and a bias for every group. Returns how
+/// many columns the weights stand for.
 fn check_packed(
     op: &'static str,
     [weight, scales, biases]: [&Array; 3],
     Quantization { group_size, bits }: Quantization,
-) -> Result<()> {
+) -> Result<i32> {
     if weight.dtype() != DType::U32 {
         return Err(Error::DTypeMismatch { op, expected: DType::U32, found: weight.dtype() });
     }
     check_float(op, scales)?;
     check_float(op, biases)?;
-    let words = weight.axis_length(op, -1)?;
-    let columns = i64::from(words) * 32 / i64::from(bits);
-    let mut groups: Vec<i64> = weight.shape().iter().map(|n| i64::from(*n)).collect();
-    if let Some(last) = groups.last_mut() {
-        *last = columns / i64::from(group_size);
-    }
-    let fits = |a: &Array| a.shape().iter().map(|n| i64::from(*n)).eq(groups.iter().copied());
-    if columns * i64::from(bits) != i64::from(words) * 32
-        || columns % i64::from(group_size) != 0
-        || !fits(scales)
-        || !fits(biases)
-    {
+    let columns = weight.shape().split_last().and_then(|(words, rows)| {
+        let bits_of_row = i64::from(*words) * 32;
+        let columns = i32::try_from(bits_of_row / i64::from(bits)).ok()?;
+        let groups = columns / group_size;
+        let whole = i64::from(columns) * i64::from(bits) == bits_of_row && groups * group_size == columns;
+        let fits = |a: &Array| a.shape().split_last() == Some((&groups, rows));
+        (whole && fits(scales) && fits(biases)).then_some(columns)
+    });
+    columns.ok_or_else(|| {
         let message = format!(
             "weights {} in groups of {group_size} of {bits} bits do not go with scales {} and biases {}",
             weight.describe(),
             scales.describe(),
             biases.describe()
         );
-        return Err(Error::Shape { op, message });
-    }
-    Ok(())
+        Error::Shape { op, message }
+    })
 }
 
 /// The kernels for packed weights know these; others fail halfway and leave memory unfilled.
@@ -102,21 +99,21 @@ impl Array {
         const OP: &str = "quantized_matmul";
         let layout = quantization.layout(OP)?;
         check_float(OP, self)?;
-        check_packed(OP, [weight, scales, biases], quantization)?;
-        let columns = weight.axis_length(OP, -1)? * 32 / quantization.bits;
-        let [inner, outer] = if transpose {
-            [columns, weight.axis_length(OP, 0)?]
-        } else {
-            [weight.axis_length(OP, 0)?, columns]
-        };
-        if weight.ndim() != 2 || self.axis_length(OP, -1)? != inner {
+        let columns = check_packed(OP, [weight, scales, biases], quantization)?;
+        let x = self.shape();
+        let refuse = || {
             let message =
                 format!("{} does not go with packed weights {}", self.describe(), weight.describe());
-            return Err(Error::Shape { op: OP, message });
+            Error::Shape { op: OP, message }
+        };
+        let &[rows, _] = weight.shape() else { return Err(refuse()) };
+        let [inner, outer] = if transpose { [columns, rows] } else { [rows, columns] };
+        if x.last() != Some(&inner) {
+            return Err(refuse());
         }
-        if self.size() == 0 || outer == 0 {
+        if outer == 0 || x.contains(&0) {
             // The kernels divide by these.
-            let mut shape = self.shape().to_vec();
+            let mut shape = x.to_vec();
             shape.pop();
             shape.push(outer);
             return Array::zeros(&shape, self.dtype());
