@@ -18,7 +18,7 @@ use mlx_core::{Array, DType, Quantization, Result};
 /// Operations in a chain.
 const LENGTH: i32 = 100;
 /// Chains that are timed, after as many as a tenth of them that are not.
-const CHAINS: usize = 1000;
+const CHAINS: usize = 300;
 /// Width of rows, for operations that have any.
 const WIDTH: i32 = 64;
 

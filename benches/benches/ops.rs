@@ -3,7 +3,7 @@
 //!
 //! ```console
 //! cargo bench -p benches --bench ops                    # all of them
-//! cargo bench -p benches --bench ops -- --quick         # each a few times: two minutes where the above takes twenty
+//! cargo bench -p benches --bench ops -- --quick         # each a few times: two minutes where the above takes fifteen
 //! cargo bench -p benches --bench ops -- 'SDPA|RoPE'     # those whose name matches
 //! ```
 //!

@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr int length = 100, chains = 1000, width = 64;
+constexpr int length = 100, chains = 300, width = 64;
 
 double per_node(Clock::time_point start) {
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / length;

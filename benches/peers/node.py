@@ -6,7 +6,7 @@ from time import perf_counter_ns
 
 import mlx.core as mx
 
-LENGTH, CHAINS, WIDTH = 100, 1000, 64
+LENGTH, CHAINS, WIDTH = 100, 300, 64
 
 
 def cases():
