@@ -131,8 +131,9 @@ impl Quantized {
         [&self.weight, &self.scales].into_iter().chain(&self.biases)
     }
 
-    /// What MLX's kernels read without looking: dtypes, and a scale (and a bias) for every group.
-    fn require(&self, op: &'static str) -> Result<()> {
+    /// What MLX's kernels read without looking: dtypes, and a scale (and a bias) for every group. Gives the weights of a
+    /// row.
+    fn require(&self, op: &'static str) -> Result<i32> {
         let Quantized { weight, scales, biases, quantization } = self;
         quantization.require(op)?;
         if weight.dtype() != DType::U32 {
@@ -152,49 +153,39 @@ impl Quantized {
         } else if scales.dtype() != DType::U8 {
             return Err(Error::DTypeMismatch { op, expected: DType::U8, found: scales.dtype() });
         }
-        let (bits, group_size) = (i64::from(quantization.bits()), i64::from(quantization.group_size()));
-        let words = i64::from(weight.axis_length(op, -1)?);
-        weight.axis_length(op, -2)?;
-        let columns = words * 32 / bits;
-        let mut groups: Vec<i64> = weight.shape().iter().map(|n| i64::from(*n)).collect();
-        if let Some(last) = groups.last_mut() {
-            *last = columns / group_size;
-        }
-        let fits = |a: &Array| a.shape().iter().map(|n| i64::from(*n)).eq(groups.iter().copied());
-        if columns * bits != words * 32
-            || columns % group_size != 0
-            || columns > i64::from(i32::MAX)
-            || !fits(scales)
-            || !biases.iter().all(fits)
-        {
-            let of = biases
-                .as_ref()
-                .map(|biases| format!(" and biases {}", biases.describe()))
-                .unwrap_or_default();
-            let message = format!(
-                "weights {} in groups of {group_size} of {bits} bits do not go with scales {}{of}",
-                weight.describe(),
-                scales.describe(),
-            );
-            return Err(Error::Shape { op, message });
-        }
-        Ok(())
+        self.columns().ok_or_else(|| {
+            let parts: Vec<String> = self.arrays().map(Array::describe).collect();
+            let (group_size, bits) = (quantization.group_size(), quantization.bits());
+            let message =
+                format!("in groups of {group_size} of {bits} bits, {} do not go together", parts.join(", "));
+            Error::Shape { op, message }
+        })
+    }
+
+    /// How many weights a row has, unless the shapes do not go together.
+    fn columns(&self) -> Option<i32> {
+        let Quantized { weight, scales, biases, quantization } = self;
+        let (words, rows) = weight.shape().split_last()?;
+        let bits_of_row = i64::from(*words) * 32;
+        let columns = i32::try_from(bits_of_row / i64::from(quantization.bits())).ok()?;
+        let groups = columns / quantization.group_size();
+        let whole = i64::from(columns) * i64::from(quantization.bits()) == bits_of_row
+            && groups * quantization.group_size() == columns;
+        let fits = |a: &Array| a.shape().split_last() == Some((&groups, rows));
+        (whole && !rows.is_empty() && fits(scales) && biases.iter().all(fits)).then_some(columns)
     }
 
     /// Refuses an operand whose last axis is not the inner one of the product, and gives the length of the outer one.
     fn outer(&self, op: &'static str, x: &Array, transpose: bool) -> Result<i32> {
-        self.require(op)?;
+        let columns = self.require(op)?;
         require_float(op, x)?;
-        let columns =
-            (i64::from(self.weight.axis_length(op, -1)?) * 32 / i64::from(self.quantization.bits())) as i32;
         let rows = self.weight.axis_length(op, -2)?;
         let [inner, outer] = if transpose { [columns, rows] } else { [rows, columns] };
-        if x.axis_length(op, -1)? != inner {
-            let message =
-                format!("{} does not go with packed weights {}", x.describe(), self.weight.describe());
-            return Err(Error::Shape { op, message });
+        if x.shape().last() == Some(&inner) {
+            return Ok(outer);
         }
-        Ok(outer)
+        let message = format!("{} does not go with packed weights {}", x.describe(), self.weight.describe());
+        Err(Error::Shape { op, message })
     }
 }
 
