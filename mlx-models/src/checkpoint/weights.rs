@@ -149,7 +149,7 @@ fn equal(a: &nn::Weight, b: &nn::Weight) -> Result<bool> {
         return Ok(false);
     }
     for (a, b) in a.iter().zip(&b) {
-        if !a.equal(b)?.all(&[0, 1], false)?.item::<bool>()? {
+        if !a.equal(b)?.all([0, 1], false)?.item::<bool>()? {
             return Ok(false);
         }
     }
