@@ -1,7 +1,7 @@
 //! Losses: what training makes small.
 
 use crate::ops::positions::{Limit, inside};
-use crate::{Array, DType, Device, Error, Result, ffi, select};
+use crate::{Array, DType, Error, Result, ffi, select};
 
 /// What becomes of the losses of single predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,17 +78,9 @@ pub fn cross_entropy(logits: &Array, targets: &Array, options: CrossEntropy<'_>)
 
 /// Losses of at least one prediction, in float32.
 fn smoothed(logits: &Array, targets: &Array, smoothing: f32) -> Result<Array> {
-    // CUDA's kernel takes logits of any dtype and computes in float32. Elsewhere MLX computes in their dtype, and loses
-    // the difference between large logits unless the largest is taken off first.
-    let fused = Device::current() == Device::Gpu && !Device::has_metal();
-    let logits = match fused && smoothing == 0.0 {
-        true => logits.clone(),
-        false => {
-            let logits = logits.as_type(DType::F32)?;
-            let max = logits.max(-1, true)?.stop_gradient()?;
-            logits.subtract(&max)?
-        }
-    };
+    // MLX computes in the logits' dtype, and loses the difference between large ones unless the largest is taken off first.
+    let logits = logits.as_type(DType::F32)?;
+    let logits = logits.subtract(&logits.max(-1, true)?.stop_gradient()?)?;
     let losses = ffi::ops::cross_entropy(&logits, targets)?;
     if smoothing == 0.0 {
         return Ok(losses);

@@ -94,7 +94,12 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
             let length = [bounds.len() as i32];
             Array::from_slice(&bounds, if bounds.len() == 1 { &[] } else { &length })
         };
-        return positions.minimum(&bound(|limit| limit.last)?)?.maximum(&bound(|limit| -limit.wrap)?);
+        // What uint64 and the bounds have in common is float32.
+        let signed = match positions.dtype() {
+            DType::U64 => positions.as_type(DType::I64)?,
+            _ => positions.clone(),
+        };
+        return signed.minimum(&bound(|limit| limit.last)?)?.maximum(&bound(|limit| -limit.wrap)?);
     }
     let [checked] = apply(Positions { op, limits: limits.to_vec() }, &[positions])?;
     Ok(checked)
