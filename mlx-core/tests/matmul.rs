@@ -203,3 +203,31 @@ fn products_without_elements_are_empty_or_zero() {
         [1, 2, 0, 4]
     );
 }
+
+#[test]
+fn segments_of_sixteen_bits_are_those_of_matrices() {
+    let (a, b) = (iota(&[2, 3]), iota(&[3, 2]));
+    let segments = Array::from_slice(&[1u32, 3], &[1, 2]).unwrap();
+    for dtype in [DType::F16, DType::BF16] {
+        let narrow = |x: &Array| x.as_type(dtype).unwrap();
+        let found = narrow(&a).segmented_mm(&narrow(&b), &segments).unwrap();
+        assert_eq!(found.dtype(), dtype);
+        assert_eq!(found.as_type(DType::F32).unwrap().to_vec::<f32>().unwrap(), [10.0, 13.0, 28.0, 37.0]);
+    }
+}
+
+#[test]
+fn factors_of_blocks_have_their_gradient() {
+    let (a, b) = (Array::full(&[32, 32], 0.5f32).unwrap(), Array::full(&[32, 40], 0.25f32).unwrap());
+    let factors = Array::from_slice(&[2.0f32, 0.0], &[1, 2]).unwrap();
+    let product =
+        |out: &Array| a.block_masked_mm(&b, 32, BlockMasks { out: Some(out), ..BlockMasks::default() });
+    let found = product(&factors).unwrap();
+    assert_eq!(
+        found.slice_axis(1, 31, 33).unwrap().slice_axis(0, 0, 1).unwrap().to_vec::<f32>().unwrap(),
+        [8.0, 0.0]
+    );
+    let (_, gradient) = value_and_grad(|out| product(out)?.sum(.., false), &factors).unwrap();
+    // Each element of the plain product is 32 / 8; the second block, of 8 columns, was left out.
+    assert_eq!(gradient.to_vec::<f32>().unwrap(), [4.0 * 32.0 * 32.0, 0.0]);
+}

@@ -449,3 +449,38 @@ fn many_threads_compute_at_once() {
         thread.join().unwrap();
     }
 }
+
+/// Its input without the axes of length one.
+struct Squeezed;
+
+impl Primitive for Squeezed {
+    fn name(&self) -> &str {
+        "squeezed"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let shape: Vec<i32> = inputs[0].shape.iter().copied().filter(|length| *length != 1).collect();
+        Ok(vec![Spec::new(&shape, inputs[0].dtype)])
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        outputs[0].as_mut_slice::<f32>()?.copy_from_slice(&inputs[0].elements::<f32>()?);
+        Ok(())
+    }
+}
+
+#[test]
+fn another_number_of_axes_than_when_it_was_compiled_is_an_error() {
+    let f = |x: &Array| {
+        let [y] = apply(Squeezed, &[x])?;
+        y.expand_dims(3)
+    };
+    let compiled = compile_shapeless(f).unwrap();
+    let ones = |shape: &[i32]| Array::full(shape, 1.0f32).unwrap();
+    assert_eq!(compiled.call(&ones(&[2, 3, 4])).unwrap().shape(), [2, 3, 4, 1]);
+    assert_eq!(compiled.call(&ones(&[5, 3, 4])).unwrap().shape(), [5, 3, 4, 1]);
+    for shape in [[1, 1, 1], [2, 1, 4]] {
+        let text = compiled.call(&ones(&shape)).unwrap_err().to_string();
+        assert!(text.contains("another number of axes"), "{text}");
+    }
+}

@@ -309,3 +309,68 @@ fn an_array_that_is_dropped_while_it_is_computed_keeps_its_memory() {
     // Nor does a thread wait for ever, or end before its results are there.
     std::thread::spawn(move || drop(slow(1))).join().unwrap();
 }
+
+#[test]
+fn slices_of_one_element_have_their_own_derivatives() {
+    use mlx_core::transforms::{grad, vmap};
+    let x = iota(&[4]);
+    for (start, stop, step, at) in [(2, 1, -1, 2), (1, 4, 5, 1), (3, i32::MIN, -9, 3)] {
+        let cut = |x: &Array| x.slice(&[start], &[stop], &[step]);
+        let gradient = grad(|x| cut(x)?.sum(.., false), &x).unwrap().to_vec::<f32>().unwrap();
+        let expected: Vec<f32> = (0..4).map(|i| if i == at { 1.0 } else { 0.0 }).collect();
+        assert_eq!(gradient, expected, "{start}..{stop} by {step}");
+        let rows = iota(&[2, 4]);
+        let each = vmap(cut, &rows, &[Some(0)], &[0]).unwrap();
+        assert_eq!(each.to_vec::<f32>().unwrap(), [at as f32, (at + 4) as f32]);
+    }
+    let rows = iota(&[2, 3]);
+    let flipped = vmap(|row| row.slice_axis(0, 0, 1)?.flip(0)?.sort(0), &rows, &[Some(0)], &[0]).unwrap();
+    assert_eq!(flipped.to_vec::<f32>().unwrap(), [0.0, 3.0]);
+    // Mirrors count in the gradient of what they show.
+    let padded = |x: &Array| x.pad(0, &[1], &[1], mlx_core::Padding::Reflect)?.sum(.., false);
+    assert_eq!(grad(padded, &rows).unwrap().to_vec::<f32>().unwrap(), [2.0; 6]);
+    // An update that is the same for all rows reaches all of them.
+    let nine = Array::full(&[1], 9.0f32).unwrap();
+    let set = |row: &Array| row.slice_update(&nine, &[1], &[2], &[1], mlx_core::Join::Set);
+    let all = vmap(set, &rows, &[Some(0)], &[0]).unwrap();
+    assert_eq!(all.to_vec::<f32>().unwrap(), [0.0, 9.0, 2.0, 3.0, 9.0, 5.0]);
+}
+
+#[test]
+fn results_beyond_the_memory_limit_are_errors_and_views_are_not() {
+    let long = zeros(&[1 << 22], DType::F32);
+    let tiled = iota(&[4]).tile(&[1 << 29, 1 << 28]);
+    let view = Array::scalar(1.0f32).unwrap().broadcast_to(&[1 << 24, 1 << 20]).unwrap();
+    for refused in
+        [long.outer(&long), tiled, view.add(&view), view.contiguous(), view.reshape(&[1 << 20, 1 << 24])]
+    {
+        assert!(refused.unwrap_err().to_string().contains("the memory limit is"));
+    }
+    assert_eq!(view.transpose(&[1, 0]).unwrap().shape(), [1 << 20, 1 << 24]);
+    assert!(iota(&[4]).unflatten(0, &[65536, 65536, 65536, 65536, -1]).is_err());
+}
+
+#[test]
+fn eight_bit_floats_of_doubles_are_those_of_their_values() {
+    let codes = Array::full(&[1000], 0x38u8).unwrap();
+    assert_eq!(codes.from_fp8(DType::F64).unwrap().to_vec::<f64>().unwrap(), [1.0; 1000]);
+    let doubles = Array::from_slice(&[1.0f64, 2.0, 4.0, -3.0], &[4]).unwrap();
+    assert_eq!(doubles.to_fp8().unwrap().to_vec::<u8>().unwrap(), [56, 64, 72, 196]);
+}
+
+#[test]
+fn positions_may_lie_anywhere_in_memory() {
+    let bytes = Array::from_slice(&[7u8, 1, 0, 0, 0, 2, 0, 0, 0], &[9]).unwrap();
+    let positions = |bytes: &Array| bytes.slice_axis(0, 1, 9)?.view(DType::I32);
+    let later = positions(&bytes.add(&Array::scalar(0u8).unwrap()).unwrap()).unwrap();
+    assert_eq!(iota(&[3]).take(&later, 0).unwrap().to_vec::<f32>().unwrap(), [1.0, 2.0]);
+    assert_eq!(
+        Array::from_slice(&[1.0f32, f32::NAN, 3.0], &[3])
+            .unwrap()
+            .argmax(0, false)
+            .unwrap()
+            .item::<u32>()
+            .unwrap(),
+        2
+    );
+}

@@ -417,3 +417,43 @@ fn a_graph_without_shapes_is_refused_where_it_would_read_outside() {
     let message = sorted.call(&row(4)).unwrap_err().to_string();
     assert!(message.contains("Sort") && message.contains("use compile"), "{message}");
 }
+
+#[test]
+fn what_is_compiled_for_some_names_does_not_serve_for_others() {
+    let compiled = compile(|named: &BTreeMap<String, Array>| match named.get("a") {
+        Some(a) => a.add(a),
+        None => named["b"].square(),
+    })
+    .unwrap();
+    let named = |name: &str| BTreeMap::from([(name.to_owned(), scalar(3.0))]);
+    assert_eq!(values(&compiled.call(&named("a")).unwrap()), [6.0]);
+    let text = compiled.call(&named("b")).unwrap_err().to_string();
+    assert!(text.contains("other names"), "{text}");
+    assert_eq!(values(&compiled.call(&named("a")).unwrap()), [6.0]);
+}
+
+#[test]
+fn derivatives_of_another_shape_or_dtype_are_refused_or_converted() {
+    let x = row(&[1.0, 2.0, 3.0]);
+    let narrow = |x: &Array| {
+        CustomFunction::new(|x: &Array| x.square())
+            .with_jvp(|_, tangent: &Array| tangent.sum(.., false))
+            .call(x)
+    };
+    assert!(jvp(narrow, &x, &x).unwrap_err().to_string().contains("a derivative is"));
+    let whole = |x: &Array| {
+        CustomFunction::new(|x: &Array| x.square()).with_vjp(|_, c: &Array, _| c.as_type(DType::I32)).call(x)
+    };
+    assert_eq!(grad(|x| whole(x)?.sum(.., false), &x).unwrap().dtype(), DType::F32);
+    let short = |axis: i32| {
+        move |x: &Array| {
+            CustomFunction::new(|x: &Array| x.square())
+                .with_vmap(move |x: &Array, _| Ok((x.slice_axis(0, 0, 1)?.square()?, vec![axis])))
+                .call(x)
+        }
+    };
+    let rows = Array::zeros(&[5, 2], DType::F32).unwrap();
+    for axis in [0, -1] {
+        assert!(vmap(short(axis), &rows, &[Some(0)], &[0]).is_err(), "{axis}");
+    }
+}

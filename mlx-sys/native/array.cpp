@@ -18,7 +18,7 @@ extern "C" int rust_mlx_array_allocate(
   try {
     auto buffer = mlx::core::allocator::malloc(nbytes);
     // On the CPU the allocator gives what malloc gives, and nobody else looks.
-    if (!buffer.ptr()) {
+    if (nbytes != 0 && !buffer.ptr()) {
       mlx_error("no memory is left");
       return 1;
     }

@@ -169,14 +169,14 @@ class RustPrimitive : public mx::Primitive {
             Lent(tangents),
             argnums.data(),
             argnums.size()));
-    return derivatives.take(number_of_outputs_);
+    return derivatives.take(number_of_axes_.size());
   }
 
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(
       const std::vector<mx::array>& inputs,
       const std::vector<int>& axes) override {
     Received outputs;
-    std::vector<int> output_axes(number_of_outputs_, 0);
+    std::vector<int> output_axes(number_of_axes_.size(), 0);
     check(
         "vmap",
         behaviour_->table.vmap(
@@ -186,7 +186,7 @@ class RustPrimitive : public mx::Primitive {
             Lent(inputs),
             axes.data(),
             output_axes.size()));
-    return {outputs.take(number_of_outputs_), std::move(output_axes)};
+    return {outputs.take(number_of_axes_.size()), std::move(output_axes)};
   }
 
   // MLX's export tells primitives apart by their names alone: none of MLX's own may be among ours.
@@ -206,14 +206,22 @@ class RustPrimitive : public mx::Primitive {
       static_cast<std::vector<mx::Shape>*>(shapes)->emplace_back(shape, shape + ndim);
     };
     check("output_shapes", behaviour_->table.output_shapes(behaviour_->payload, Lent(inputs), &shapes, add));
-    if (shapes.size() != number_of_outputs_) {
+    if (shapes.size() != number_of_axes_.size()) {
       throw std::runtime_error(behaviour_->name + " has another number of outputs than before");
+    }
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      // What follows in the graph names axes of the output that it was built with.
+      if (shapes[i].size() != number_of_axes_[i]) {
+        throw std::runtime_error(behaviour_->name + " has outputs with another number of axes than before");
+      }
     }
     return shapes;
   }
 
-  void set_number_of_outputs(std::size_t number) {
-    number_of_outputs_ = number;
+  void set_outputs(const std::vector<mx::Shape>& shapes) {
+    for (const auto& shape : shapes) {
+      number_of_axes_.push_back(shape.size());
+    }
   }
 
  private:
@@ -225,7 +233,8 @@ class RustPrimitive : public mx::Primitive {
 
   const std::string name_;
   std::shared_ptr<const Behaviour> behaviour_;
-  std::size_t number_of_outputs_{0};
+  // Of each output.
+  std::vector<std::size_t> number_of_axes_;
 };
 
 } // namespace
@@ -259,7 +268,7 @@ extern "C" int rust_mlx_primitive(
       dtypes.push_back(mlx_dtype_to_cpp(outputs[i].dtype));
     }
     auto primitive = std::make_shared<RustPrimitive>(mlx_stream_get_(stream), std::move(behaviour));
-    primitive->set_number_of_outputs(number_of_outputs);
+    primitive->set_outputs(shapes);
     mlx_vector_array_set_(
         *res,
         mx::array::make_arrays(

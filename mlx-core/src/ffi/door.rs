@@ -6,6 +6,7 @@ use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array};
 
 use super::array::byte_count;
 use super::{ArrayHandle, ArrayVector, callback};
+use crate::array::check_shape;
 use crate::{Array, Error, Result, stream};
 
 pub(crate) type UnaryFn = unsafe extern "C" fn(*mut mlx_array, mlx_array, mlx_stream) -> c_int;
@@ -99,8 +100,30 @@ pub(crate) fn call(
     let mut out = ArrayHandle::empty();
     let status = stream::with_current(|stream| f(out.as_raw_mut(), stream.as_raw()))?;
     check(op, operands, status)?;
-    accept(op, out)
+    let out = accept(op, out)?;
+    // On the CPU MLX does not notice that an allocation failed.
+    if out.nbytes() > LARGE && !VIEWS.contains(&op) {
+        check_shape(op, out.shape(), out.dtype())?;
+    }
+    Ok(out)
 }
+
+/// Bytes above which a result is held against the memory limit.
+const LARGE: usize = 1 << 30;
+
+/// Operations whose result takes no memory of its own, however large it looks.
+const VIEWS: [&str; 10] = [
+    "as_strided",
+    "broadcast_to",
+    "expand_dims",
+    "moveaxis",
+    "slice",
+    "squeeze",
+    "stop_gradient",
+    "swapaxes",
+    "transpose",
+    "view",
+];
 
 /// Runs one operation that gives a list of arrays.
 pub(crate) fn call_many(

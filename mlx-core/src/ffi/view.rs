@@ -122,21 +122,27 @@ impl<'a> View<'a> {
         self.cast(0, self.size())
     }
 
-    /// The elements in row-major order: borrowed if they lie so, else copied.
+    /// The elements in row-major order: borrowed if they lie so (and as Rust wants them to be aligned), else copied.
     ///
     /// # Errors
     /// When `T` is not the element type.
     pub fn elements<T: Element + CheckedBitPattern>(&self) -> Result<Cow<'a, [T]>> {
         self.operand.require::<T>("elements")?;
-        if self.operand.is_row_major() {
-            return self.as_slice().map(Cow::Borrowed);
+        if self.operand.is_row_major()
+            && let Ok(elements) = self.as_slice()
+        {
+            return Ok(Cow::Borrowed(elements));
         }
-        let (storage, first) = self.storage::<T>()?;
+        // Byte by byte, since a view of other elements may begin anywhere.
+        let (before, after) = if self.size() == 0 { (0, 0) } else { self.operand.reach() };
+        let storage = if self.size() == 0 { &[] } else { self.bytes(before, before + 1 + after) };
+        let (first, width) = (before, self.dtype().size());
         let mut gathered = Vec::with_capacity(self.size());
         let mut position = vec![0; self.shape().len()];
         let mut offset = first as i64;
         for _ in 0..self.size() {
-            gathered.push(storage[offset as usize]);
+            let at = offset as usize * width;
+            gathered.push(T::from_bytes(&storage[at..at + width]));
             // The next position: the last axis that has one moves on, those after it start again.
             for axis in (0..position.len()).rev() {
                 position[axis] += 1;
@@ -165,14 +171,18 @@ impl<'a> View<'a> {
         Ok((self.cast(before, before + 1 + after)?, before))
     }
 
-    /// `len` elements, of which `before` come before the first.
-    fn cast<T: Element + CheckedBitPattern>(&self, before: usize, len: usize) -> Result<&'a [T]> {
+    /// The bytes of `len` elements, of which `before` come before the first.
+    fn bytes(&self, before: usize, len: usize) -> &'a [u8] {
         let size = self.dtype().size();
         // SAFETY: the strides of an array reach only into its own memory, from `before` elements before the first one
         // to the end of `len`; the view's creator keeps it alive and unwritten for `'a`. Any byte is a `u8`.
-        let bytes = unsafe { std::slice::from_raw_parts(self.operand.data.sub(before * size), len * size) };
+        unsafe { std::slice::from_raw_parts(self.operand.data.sub(before * size), len * size) }
+    }
+
+    /// `len` elements, of which `before` come before the first.
+    fn cast<T: Element + CheckedBitPattern>(&self, before: usize, len: usize) -> Result<&'a [T]> {
         // Alignment and the bits of booleans are looked at, not taken on trust.
-        bytemuck::checked::try_cast_slice(bytes).map_err(|error| Error::Shape {
+        bytemuck::checked::try_cast_slice(self.bytes(before, len)).map_err(|error| Error::Shape {
             op: "view",
             message: format!("the memory does not hold elements of {}: {error}", self.dtype()),
         })

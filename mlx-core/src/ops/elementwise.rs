@@ -177,7 +177,8 @@ binary! {
 }
 
 impl Array {
-    /// Converts the elements to another type, rounding to the nearest where it holds less.
+    /// Converts the elements to another type: to the nearest number that it holds, or, to whole numbers, without the
+    /// fraction. A number that is too large for a whole type, and NaN, give any.
     ///
     /// # Errors
     /// When the device has no such type (float64 on a GPU).
@@ -210,7 +211,9 @@ impl Array {
     /// When the elements are not real floating-point numbers.
     #[doc(alias = "mlx_to_fp8")]
     pub fn to_fp8(&self) -> Result<Array> {
-        door::unary("to_fp8", c::mlx_to_fp8, self)
+        // MLX's kernels know float32 at most, and take float64 for it.
+        let narrow = if self.dtype() == DType::F64 { &self.as_type(DType::F32)? } else { self };
+        door::unary("to_fp8", c::mlx_to_fp8, narrow)
     }
 
     /// Converts 8-bit floating point, as [`to_fp8`](Self::to_fp8) makes it, to `dtype`.
@@ -219,7 +222,11 @@ impl Array {
     /// When the elements are not uint8, or `dtype` is not a real floating-point one.
     #[doc(alias = "mlx_from_fp8")]
     pub fn from_fp8(&self, dtype: DType) -> Result<Array> {
-        ffi::ops::from_fp8(self, dtype)
+        match dtype {
+            // As in `to_fp8`.
+            DType::F64 => ffi::ops::from_fp8(self, DType::F32)?.as_type(DType::F64),
+            _ => ffi::ops::from_fp8(self, dtype),
+        }
     }
 
     /// The bits that only one of `a` and `b` has.

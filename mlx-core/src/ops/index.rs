@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::positions::{Limit, inside};
+use super::positions::{Limit, inside, without_gradient};
 use crate::{Array, DType, Error, Result, ffi};
 
 /// How a new element joins the old one in the same place.
@@ -219,6 +219,8 @@ impl Array {
         } else {
             Cow::Borrowed(mask)
         };
+        // Booleans have no gradient, and MLX does not differentiate what follows those that could have one.
+        let mask = without_gradient(&mask)?;
         ffi::ops::masked_scatter(&target, &mask, values)?.reshape(self.shape())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::positions::{Limit, inside};
 use crate::ffi::{self, c, door};
-use crate::{Array, DType, Error, Result};
+use crate::{Array, DType, Device, Error, Result};
 
 impl Array {
     /// Matrix product over the last two axes; the axes before them are broadcast. `[.., M, K] x [.., K, N] -> [.., M, N]`
@@ -87,8 +87,8 @@ impl Array {
     /// Products of matrices chosen by position: `result[i] = a[lhs[i]] x b[rhs[i]]`, with this array as `a`.
     ///
     /// The matrices of `[.., M, K]` and `[.., K, N]` are counted in row-major order; without a list they are taken as they
-    /// come. The lists are broadcast together, and the result is `[lists, M, N]`. `sorted` says that the list which is
-    /// given ascends, which some devices make use of.
+    /// come. The lists are broadcast together, and the result is `[lists, M, N]`. `sorted` promises that the list which is
+    /// given ascends, which makes this faster; if it does not, the numbers are wrong.
     ///
     /// # Errors
     /// When the shapes do not go together, the numbers are no real floating-point ones (on a CPU: float32, at the
@@ -130,6 +130,13 @@ impl Array {
             return Err(Error::Shape { op: OP, message });
         }
         let segments = inside(OP, segments, &[Limit::upto(inner)])?;
+        let dtype = self.dtype();
+        if Device::current() == Device::Cpu && dtype == b.dtype() && matches!(dtype, DType::F16 | DType::BF16)
+        {
+            // MLX's kernel for these takes the columns of a segment for those of a matrix.
+            let [a, b] = [self, b].map(|x| x.as_type(DType::F32));
+            return ffi::ops::segmented_mm(&a?, &b?, &segments)?.as_type(dtype);
+        }
         ffi::ops::segmented_mm(self, b, &segments)
     }
 
@@ -142,7 +149,17 @@ impl Array {
     /// On a CPU, other dtypes than float32 are an error of the evaluation.
     #[doc(alias = "mlx_block_masked_mm")]
     pub fn block_masked_mm(&self, b: &Array, block_size: i32, masks: BlockMasks<'_>) -> Result<Array> {
-        ffi::ops::block_masked_mm(self, b, block_size, [masks.out, masks.lhs, masks.rhs])
+        let Some(out) = masks.out.filter(|mask| mask.dtype() != DType::Bool) else {
+            return ffi::ops::block_masked_mm(self, b, block_size, [masks.out, masks.lhs, masks.rhs]);
+        };
+        // MLX counts a factor twice in the gradient of its mask; here it only chooses the blocks.
+        let chosen = out.not_equal(&out.scalar_like(0.0)?)?;
+        let product = ffi::ops::block_masked_mm(self, b, block_size, [Some(&chosen), masks.lhs, masks.rhs])?;
+        let factors = out.repeat(block_size, -2)?.repeat(block_size, -1)?;
+        let (rows, columns) =
+            (product.axis_length("block_masked_mm", -2)?, product.axis_length("block_masked_mm", -1)?);
+        product
+            .multiply(&factors.slice_axis(-2, 0, rows)?.slice_axis(-1, 0, columns)?.as_type(product.dtype())?)
     }
 }
 

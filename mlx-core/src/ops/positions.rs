@@ -106,7 +106,7 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
 }
 
 /// Positions have no gradient, and MLX does not differentiate what follows positions that could have one.
-fn without_gradient(positions: &Array) -> Result<Array> {
+pub(super) fn without_gradient(positions: &Array) -> Result<Array> {
     if transforms::under_way() { positions.stop_gradient() } else { Ok(positions.clone()) }
 }
 

@@ -226,8 +226,8 @@ impl Array {
     /// with this array as `x`.
     ///
     /// The matrices of `[.., M, K]` and of the packed `[.., N, K]` are counted in row-major order; without a list they are
-    /// taken as they come. The lists are broadcast together, and the result is `[lists, M, N]`. `sorted` says that the
-    /// list which is given ascends, which some devices make use of.
+    /// taken as they come. The lists are broadcast together, and the result is `[lists, M, N]`. `sorted` promises that
+    /// the list which is given ascends, which makes this faster; if it does not, the numbers are wrong.
     ///
     /// # Errors
     /// When the shapes do not belong together, MLX does not know the layout, or a position lies outside.

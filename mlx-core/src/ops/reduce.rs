@@ -64,7 +64,8 @@ impl Array {
         ffi::ops::spread("std", c::mlx_std_axes, self, &axes.list(self.ndim()), keepdims, ddof)
     }
 
-    /// Position of the largest element along `axis`, as uint32; the first of equals.
+    /// Position of the largest element along `axis`, as uint32; the first of equals. NaN is passed over, unless it comes
+    /// first.
     ///
     /// # Errors
     /// When there is no such axis or the array is empty.
@@ -73,7 +74,8 @@ impl Array {
         door::axis_flag("argmax", c::mlx_argmax_axis, self, axis, keepdims)
     }
 
-    /// Position of the smallest element along `axis`, as uint32; the first of equals.
+    /// Position of the smallest element along `axis`, as uint32; the first of equals. NaN is passed over, unless it comes
+    /// first.
     ///
     /// # Errors
     /// When there is no such axis or the array is empty.

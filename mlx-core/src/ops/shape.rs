@@ -1,6 +1,7 @@
 //! Operations that rearrange elements without computing. Most give views: no element is copied.
 
 use super::create::clamp_diagonal;
+use crate::array::check_shape;
 use crate::ffi::{self, c, door};
 use crate::{Array, Axes, DType, Error, Result};
 
@@ -100,8 +101,9 @@ impl Array {
         let mut whole = self.shape()[..index].to_vec();
         whole.extend(shape);
         whole.extend(&self.shape()[index + 1..]);
-        // MLX divides by the product of the lengths that are given.
-        if shape.contains(&-1) && whole.contains(&0) || shape.iter().any(|length| *length < -1) {
+        // MLX divides by the product of the lengths that are given, which it lets overflow.
+        let given = shape.iter().filter(|length| **length != -1).try_fold(1i32, |all, n| all.checked_mul(*n));
+        if shape.contains(&-1) && whole.contains(&0) || shape.iter().any(|n| *n < -1) || given.is_none() {
             let message = format!("axis {axis} of {} cannot become {shape:?}", self.describe());
             return Err(Error::Shape { op: "unflatten", message });
         }
@@ -191,37 +193,39 @@ impl Array {
         if before.len() != indices.len() || after.len() != indices.len() {
             return refuse(format!("{} and {} counts for {} axes", before.len(), after.len(), indices.len()));
         }
-        // MLX's kinds that repeat elements take the counts to be those of all axes in order.
         let mut counts = vec![[0; 2]; self.ndim()];
         for (index, pair) in indices.iter().zip(before.iter().zip(after)) {
             counts[*index] = [*pair.0, *pair.1];
         }
-        for (length, count) in self.shape().iter().zip(&counts) {
-            let total = i64::from(*length) + i64::from(count[0]) + i64::from(count[1]);
-            if count.iter().any(|count| *count < 0) || total > i64::from(i32::MAX) {
-                return refuse(format!("{} cannot be padded by {before:?} and {after:?}", self.describe()));
+        let mut shape = self.shape().to_vec();
+        for (length, [before, after]) in shape.iter_mut().zip(&counts) {
+            let total = i64::from(*length) + i64::from(*before) + i64::from(*after);
+            let nothing = *length == 0 && total > 0 && !matches!(padding, Padding::Constant(_));
+            if *before < 0 || *after < 0 || total > i64::from(i32::MAX) || nothing {
+                return refuse(format!("{} cannot be padded by {before} and {after}", self.describe()));
             }
-            // Mirrors are built one by one.
-            let mirrored = !matches!(padding, Padding::Constant(_) | Padding::Edge);
-            let far = mirrored && count.iter().any(|count| *count / MIRRORS > *length);
-            let nothing = *length == 0 && *count != [0, 0] && !matches!(padding, Padding::Constant(_));
-            if nothing || far {
-                let message = format!("{} has too few elements to repeat", self.describe());
-                return refuse(message);
+            *length = total as i32;
+        }
+        check_shape(OP, &shape, self.dtype())?;
+        if let Padding::Constant(value) = padding {
+            if value.size() != 1 {
+                return refuse(format!("{} is not one value", value.describe()));
+            }
+            let all: Vec<i32> = (0..self.ndim() as i32).collect();
+            let [before, after] =
+                [0, 1].map(|side| counts.iter().map(|count| count[side]).collect::<Vec<_>>());
+            return ffi::ops::pad(self, &all, &before, &after, &value.reshape(&[])?);
+        }
+        // By position: the derivatives of MLX's own way to repeat elements are wrong.
+        let mut padded = self.clone();
+        for (axis, ([before, after], length)) in counts.iter().zip(self.shape()).enumerate() {
+            if [*before, *after] != [0, 0] {
+                let from: Vec<i32> =
+                    (-*before..length + after).map(|at| padding.source(at, *length)).collect();
+                padded = padded.take(&Array::from_slice(&from, &[from.len() as i32])?, axis as i32)?;
             }
         }
-        let all: Vec<i32> = (0..self.ndim() as i32).collect();
-        let [before, after] = [0, 1].map(|side| counts.iter().map(|count| count[side]).collect::<Vec<_>>());
-        let zero;
-        let (value, mode) = match padding {
-            Padding::Constant(value) if value.size() == 1 => (value, c"constant"),
-            Padding::Constant(value) => return refuse(format!("{} is not one value", value.describe())),
-            other => {
-                zero = Array::scalar(0.0f32)?;
-                (&zero, other.mode())
-            }
-        };
-        ffi::ops::pad(self, &all, &before, &after, value, mode)
+        Ok(padded)
     }
 
     /// The array repeated as a whole: `repeats[i]` times along axis `i`, counted from the last.
@@ -291,9 +295,13 @@ impl Array {
     /// When there is no such axis.
     #[doc(alias = "mlx_flip_axes", alias = "mlx_flip", alias = "mlx_flip_axis")]
     pub fn flip(&self, axes: impl Axes) -> Result<Array> {
-        let axes = axes.list(self.ndim());
-        self.axis_indices("flip", &axes)?;
-        door::axes("flip", c::mlx_flip_axes, self, &axes)
+        let indices = self.axis_indices("flip", &axes.list(self.ndim()))?;
+        let (mut start, mut stop, mut step) =
+            (vec![0; self.ndim()], vec![i32::MAX; self.ndim()], vec![1; self.ndim()]);
+        for index in indices {
+            (start[index], stop[index], step[index]) = (-1, i32::MIN, -1);
+        }
+        self.slice(&start, &stop, &step)
     }
 
     /// The elements on and below a diagonal of the last two axes, and zeros above: the main diagonal, or the one
@@ -374,9 +382,6 @@ impl Array {
     }
 }
 
-/// How many times over an axis may be mirrored by [`Array::pad`].
-const MIRRORS: i32 = 1000;
-
 /// What [`Array::pad`] adds.
 #[derive(Clone, Copy, Debug)]
 pub enum Padding<'a> {
@@ -391,13 +396,20 @@ pub enum Padding<'a> {
 }
 
 impl Padding<'_> {
-    fn mode(self) -> &'static std::ffi::CStr {
-        match self {
-            Padding::Constant(_) => c"constant",
-            Padding::Edge => c"edge",
-            Padding::Reflect => c"reflect",
-            Padding::Symmetric => c"symmetric",
-        }
+    /// The element of an axis that a position takes, which may lie before or after it.
+    fn source(self, at: i32, length: i32) -> i32 {
+        // Mirrored, the elements come again after so many.
+        let period = match self {
+            Padding::Constant(_) | Padding::Edge => return at.clamp(0, length - 1),
+            Padding::Reflect => (2 * i64::from(length) - 2).max(1),
+            Padding::Symmetric => 2 * i64::from(length),
+        };
+        let at = i64::from(at).rem_euclid(period);
+        let mirrored = match self {
+            Padding::Symmetric => period - 1 - at,
+            _ => period - at,
+        };
+        (if at < i64::from(length) { at } else { mirrored }) as i32
     }
 }
 

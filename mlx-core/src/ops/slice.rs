@@ -3,7 +3,8 @@
 use super::index::Join;
 use super::positions::{Limit, checked_later};
 use crate::ffi::ops::Range;
-use crate::{Array, Error, Result, ffi};
+use crate::transforms::is_vectorizing;
+use crate::{Array, Error, Result, ffi, select};
 
 impl Join {
     fn slice_update(self) -> ffi::ops::SliceUpdateFn {
@@ -64,6 +65,7 @@ impl Array {
     ) -> Result<Array> {
         let cuts = self.cuts("slice_update", start, stop, step)?;
         self.require_fit("slice_update", update, &cuts.lengths)?;
+        let update = &self.beside(update)?;
         ffi::ops::slice_update(join.slice_update(), self, update, cuts.range())
     }
 
@@ -95,6 +97,7 @@ impl Array {
         let place: Vec<i32> = start.iter().zip(&stop).map(|(start, stop)| stop - start).collect();
         self.require_fit("slice_update_axis", update, &place)?;
         let range = Range { step: &vec![1; start.len()], start: &start, stop: &stop };
+        let update = &self.beside(update)?;
         ffi::ops::slice_update(ffi::c::mlx_slice_update, self, update, range)
     }
 
@@ -122,6 +125,7 @@ impl Array {
         self.require_inside(OP, update.shape())?;
         self.require_fit(OP, update, update.shape())?;
         let (start, axes) = self.starts(OP, start, axes, update.shape())?;
+        let update = &self.beside(update)?;
         ffi::ops::slice_update_dynamic(self, update, &start, &axes)
     }
 
@@ -190,6 +194,15 @@ impl Array {
         Err(Error::Shape { op, message })
     }
 
+    /// An update that is vectorized wherever this array is: MLX would put one that is the same for all into the first.
+    fn beside(&self, update: &Array) -> Result<Array> {
+        if !is_vectorizing() || self.ndim() == 0 || self.size() == 0 {
+            return Ok(update.clone());
+        }
+        let first = self.reshape(&[-1])?.slice_axis(0, 0, 1)?;
+        select(&Array::scalar(false)?, &first, update)
+    }
+
     fn require_inside(&self, op: &'static str, sizes: &[i32]) -> Result<()> {
         let inside = |(own, size): (&i32, &i32)| (0..=*own).contains(size);
         if sizes.len() == self.ndim() && self.shape().iter().zip(sizes).all(inside) {
@@ -240,6 +253,8 @@ impl Cuts {
         let count = (((end - first) * step.signum()).max(0) + step.abs() - 1) / step.abs();
         let (start, stop, step) = match count {
             0 => (0, 0, 1),
+            // MLX forgets the step of a single element, and would take the slice's derivative from here to its stop.
+            1 => (first, first + 1, 1),
             // MLX takes -1 for the last element; one more than the length below it is before the first.
             _ => (first, if end < 0 { -n - 1 } else { end }, step.clamp(-n, n)),
         };

@@ -17,6 +17,12 @@ pub trait Arrays: Sized {
     /// # Errors
     /// When there are not as many arrays as this arrangement has.
     fn with_arrays(&self, arrays: Vec<Array>) -> Result<Self>;
+
+    /// Names that the arrays have beside their order, such as the keys of a map. What is compiled for some does not serve
+    /// for others.
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
 }
 
 /// The arguments of a function that is transformed: a borrowed arrangement, or a list of borrowed arrays.
@@ -89,6 +95,10 @@ impl Arrays for BTreeMap<String, Array> {
         }
         Ok(self.keys().cloned().zip(arrays).collect())
     }
+
+    fn names(&self) -> Vec<&str> {
+        self.keys().map(String::as_str).collect()
+    }
 }
 
 macro_rules! tuples {
@@ -105,6 +115,10 @@ macro_rules! tuples {
                 }
                 let mut rest = arrays.into_iter();
                 Ok(($(self.$index.with_arrays(rest.by_ref().take(lengths[$index]).collect())?,)*))
+            }
+
+            fn names(&self) -> Vec<&str> {
+                [$(self.$index.names()),*].concat()
             }
         }
     )*};

@@ -66,6 +66,8 @@ pub struct Compiled<I, O> {
 struct Trace<I, O> {
     /// Of the call that is under way.
     arguments: RefCell<Option<I>>,
+    /// The names that the arguments' arrays had in the first call.
+    names: RefCell<Option<Vec<String>>>,
     /// Of the last run.
     outputs: RefCell<Option<O>>,
 }
@@ -73,8 +75,11 @@ struct Trace<I, O> {
 impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
     fn new(f: impl Fn(&I) -> Result<O> + 'static, shapeless: bool) -> Result<Self> {
         choose_mode()?;
-        let trace: Rc<Trace<I, O>> =
-            Rc::new(Trace { arguments: RefCell::new(None), outputs: RefCell::new(None) });
+        let trace: Rc<Trace<I, O>> = Rc::new(Trace {
+            arguments: RefCell::new(None),
+            names: RefCell::new(None),
+            outputs: RefCell::new(None),
+        });
         let inside = Rc::clone(&trace);
         let run = move |arrays: &[Array]| {
             let arguments = match &*inside.arguments.borrow() {
@@ -87,6 +92,9 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
             if kept.as_ref().is_some_and(|kept| kept.arrays().len() != list.len()) {
                 return Err(refuse("the function gave another number of arrays than before"));
             }
+            if kept.as_ref().is_some_and(|kept| kept.names() != outputs.names()) {
+                return Err(refuse("the function gave arrays of other names than before"));
+            }
             *kept = Some(outline(&&outputs)?);
             Ok(list)
         };
@@ -97,13 +105,19 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Compiled<I, O> {
     /// Calls the function, which builds the graph of its outputs.
     ///
     /// # Errors
-    /// What the function fails with when it runs, and a call of the function from inside itself.
+    /// What the function fails with when it runs, a call of the function from inside itself, and maps of other names than
+    /// those of the first call.
     #[doc(alias = "mlx_closure_apply")]
     pub fn call<A: Arguments<Traced = I>>(&self, arguments: A) -> Result<O> {
         let inputs = arguments.arrays();
         let arrangement = outline(&arguments)?;
         if self.trace.arguments.borrow().is_some() {
             return Err(refuse("the function was called from inside itself"));
+        }
+        let mut names = self.trace.names.borrow_mut();
+        let names = names.get_or_insert_with(|| arrangement.names().into_iter().map(str::to_owned).collect());
+        if *names != arrangement.names() {
+            return Err(refuse("the arguments have other names than in the first call"));
         }
         self.trace.arguments.replace(Some(arrangement));
         let outputs = with_room("compile", || self.closure.apply("compile", &inputs));

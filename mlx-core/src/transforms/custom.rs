@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::arrays::outline;
 use super::{Arguments, Arrays, listed, require_shapes};
 use crate::ffi::{self, Closure, JvpClosure, VjpClosure, VmapClosure};
+use crate::primitive::Spec;
 use crate::{Array, Error, Result};
 
 /// The outputs of `f`, whose intermediate arrays are computed again in the backward pass instead of being kept.
@@ -111,6 +112,8 @@ struct Function<I, O> {
 struct Arrangements<I, O> {
     inputs: I,
     outputs: RefCell<Option<O>>,
+    /// Shapes and dtypes of the outputs.
+    specs: RefCell<Vec<Spec>>,
 }
 
 impl<I: Arrays + 'static, O: Arrays + 'static> Function<I, O> {
@@ -119,12 +122,17 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Function<I, O> {
         f: impl Fn(&I) -> Result<O> + 'static,
         arguments: &A,
     ) -> Result<Self> {
-        let shapes = Rc::new(Arrangements { inputs: outline(arguments)?, outputs: RefCell::new(None) });
+        let shapes = Rc::new(Arrangements {
+            inputs: outline(arguments)?,
+            outputs: RefCell::new(None),
+            specs: RefCell::default(),
+        });
         let inside = Rc::clone(&shapes);
         let closure = Closure::new(Box::new(move |arrays| {
             let outputs = f(&inside.inputs.with_arrays(arrays.to_vec())?)?;
             let list = listed(op, &outputs)?;
             inside.outputs.replace(Some(outline(&&outputs)?));
+            inside.specs.replace(list.iter().map(Spec::of).collect());
             Ok(list)
         }))?;
         Ok(Function { closure, shapes })
@@ -157,7 +165,11 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Arrangements<I, O> {
             )?;
             let gradients = gradients.arrays();
             require_shapes("vjp", "gradients", &gradients, &primals.iter().collect::<Vec<_>>())?;
-            Ok(gradients.into_iter().cloned().collect())
+            gradients
+                .into_iter()
+                .zip(primals)
+                .map(|(gradient, like)| gradient.as_type(like.dtype()))
+                .collect()
         })
     }
 
@@ -176,7 +188,14 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Arrangements<I, O> {
             }
             let outputs =
                 jvp(&shapes.inputs.with_arrays(primals.to_vec())?, &shapes.inputs.with_arrays(all)?)?;
-            shapes.counted("jvp", &outputs)
+            let derivatives = shapes.counted("jvp", &outputs)?;
+            for (derivative, expected) in derivatives.iter().zip(&*shapes.specs.borrow()) {
+                if Spec::of(derivative) != *expected {
+                    let message = format!("a derivative is {}, not {expected:?}", derivative.describe());
+                    return Err(Error::Shape { op: "jvp", message });
+                }
+            }
+            Ok(derivatives)
         })
     }
 
@@ -190,8 +209,20 @@ impl<I: Arrays + 'static, O: Arrays + 'static> Arrangements<I, O> {
                 let message = format!("{} axes for {} outputs", out_axes.len(), outputs.len());
                 return Err(Error::Shape { op: "vmap", message });
             }
+            let cut = inputs
+                .iter()
+                .zip(&axes)
+                .find_map(|(input, axis)| axis.map(|axis| input.shape()[axis as usize]));
             for (output, axis) in outputs.iter().zip(&out_axes) {
-                output.axis_length("vmap", *axis)?;
+                // MLX takes a negative axis for none.
+                if *axis < 0 || Some(output.axis_length("vmap", *axis)?) != cut {
+                    let message = format!(
+                        "axis {axis} of {} does not have the {} results",
+                        output.describe(),
+                        cut.unwrap_or_default()
+                    );
+                    return Err(Error::Shape { op: "vmap", message });
+                }
             }
             Ok((outputs, out_axes))
         })

@@ -69,15 +69,8 @@ pub(crate) fn unflatten(a: &Array, axis: i32, shape: &[i32]) -> Result<Array> {
     })
 }
 
-pub(crate) fn pad(
-    a: &Array,
-    axes: &[i32],
-    before: &[i32],
-    after: &[i32],
-    value: &Array,
-    mode: &std::ffi::CStr,
-) -> Result<Array> {
-    door::call("pad", &[a], |out, s| {
+pub(crate) fn pad(a: &Array, axes: &[i32], before: &[i32], after: &[i32], value: &Array) -> Result<Array> {
+    door::call("pad", &[a, value], |out, s| {
         // SAFETY: the handles are live, the mode is NUL-terminated, and mlx-c copies as many numbers as each length says.
         unsafe {
             mlx_sys::mlx_pad(
@@ -90,7 +83,7 @@ pub(crate) fn pad(
                 after.as_ptr(),
                 after.len(),
                 value.raw(),
-                mode.as_ptr(),
+                c"constant".as_ptr(),
                 s,
             )
         }
