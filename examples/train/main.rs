@@ -7,7 +7,7 @@
 use anyhow::Result;
 use mlx_core::nn::{self, Linear, gelu};
 use mlx_core::optim::{AdamW, AdamWConfig, Decay, Optimizer, Schedule, clip_grad_norm};
-use mlx_core::{Array, DType, loss};
+use mlx_core::{Array, DType, loss, random};
 
 const ARMS: i32 = 3;
 const POINTS_PER_ARM: i32 = 60;
@@ -22,10 +22,10 @@ struct Net {
 nn::module! { Net { hidden, head } }
 
 impl Net {
-    fn new(seed: u32) -> mlx_core::Result<Self> {
-        let key = |part| Array::from_slice(&[seed, part], &[2]);
-        let hidden = Linear::init(2, HIDDEN, true, &key(0)?)?;
-        Ok(Net { hidden, head: Linear::init(HIDDEN, ARMS, true, &key(1)?)? })
+    fn new(seed: u64) -> mlx_core::Result<Self> {
+        let [first, second] = random::split(&random::key(seed)?)?;
+        let hidden = Linear::init(4, HIDDEN, true, &first)?;
+        Ok(Net { hidden, head: Linear::init(HIDDEN, ARMS, true, &second)? })
     }
 
     fn forward(&self, x: &Array) -> mlx_core::Result<Array> {

@@ -298,7 +298,7 @@ fn launched<const N: usize>(
 /// half run.
 fn check_grid(op: &'static str, launch: &Launch<'_>) -> Result<()> {
     let Launch { grid, threads, .. } = launch;
-    let group: i64 = threads.iter().map(|count| i64::from(*count)).product();
+    let group = threads.iter().fold(1i64, |all, count| all.saturating_mul(i64::from(*count)));
     let fits = threads.iter().chain(grid).all(|count| *count > 0)
         && threads.iter().all(|count| *count <= 1024)
         && group <= 1024

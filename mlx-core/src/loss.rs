@@ -20,7 +20,8 @@ pub enum Reduction {
 pub struct CrossEntropy<'a> {
     /// A factor for each prediction, in the shape of the targets: a mask of booleans, or numbers.
     ///
-    /// Where it is 0 the prediction does not count at all, even if its loss is infinite.
+    /// Where it is 0 the prediction does not count at all, even if its loss is infinite. Its target must be a class all the
+    /// same: put 0 where others write -100. No weight may be negative.
     pub weights: Option<&'a Array>,
     /// The part of a target's probability that is spread evenly over all classes; at least 0 and below 1.
     pub label_smoothing: f32,
@@ -34,7 +35,7 @@ pub struct CrossEntropy<'a> {
 /// `logits` `[.., V]` and `targets` `[..]`, which are integers from 0 to below `V`. The losses are `[..]`, or a scalar
 /// where they are reduced; they are computed in float32 whatever the dtype of the logits, and without overflow.
 ///
-/// The mean is `Σ weight * loss / Σ weight`. To train on one batch in several parts, use [`Reduction::Sum`] and divide by
+/// The mean is `Σ weight * loss / Σ weight`, where Python's MLX divides by the number of predictions. To train on one batch in several parts, use [`Reduction::Sum`] and divide by
 /// the weight of the whole batch.
 ///
 /// ```

@@ -16,6 +16,8 @@
 //! # Ok::<(), mlx_core::Error>(())
 //! ```
 //!
+//! The key comes first, then the arguments in Python's order.
+//!
 //! Parameters such as bounds are numbers or arrays (see [`Parameter`]); arrays are broadcast to the shape that is drawn.
 
 use crate::array::check_shape;
@@ -127,6 +129,9 @@ pub fn uniform(
 ) -> Result<Array> {
     const OP: &str = "random::uniform";
     check(OP, key, shape, dtype)?;
+    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(refuse(OP, format!("{dtype} is neither float32, float16 nor bfloat16")));
+    }
     let (low, high) = (real(OP, low)?, real(OP, high)?);
     ffi::ops::random_between(OP, c::mlx_random_uniform, key, [&low, &high], shape, dtype)
 }

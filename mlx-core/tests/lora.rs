@@ -149,7 +149,11 @@ fn a_fresh_adapter_changes_nothing_and_is_all_that_is_trained() {
 fn adapters_that_make_no_sense_are_refused() {
     let mut model = Model::init(false);
     let none = lora::apply(&mut model, lora::Config::default(), &key(1), |name| name == "q_proj");
-    assert_eq!(refusal(none), "lora: no linear map of the model has a name that is asked for");
+    assert_eq!(
+        refusal(none),
+        "lora: no linear map has a name that is asked for; the first are layers.0.q_proj, layers.0.v_proj, layers.1.q_proj, \
+         layers.1.v_proj"
+    );
     for config in [
         lora::Config { rank: 0, ..Default::default() },
         lora::Config { rank: -1, ..Default::default() },

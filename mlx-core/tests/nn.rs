@@ -191,10 +191,7 @@ fn dropout_keeps_the_mean_and_needs_a_key() {
 
     for p in [-0.1, 1.0, 2.0, f32::NAN] {
         let message = refusal(dropout(&ones, p, &key(1)));
-        assert_eq!(
-            message,
-            format!("dropout: a part {p} of float32[100, 100]; it must be at least 0 and below 1")
-        );
+        assert_eq!(message, format!("dropout: the part {p} must be at least 0 and below 1"));
     }
     assert!(dropout(&ones.as_type(DType::I32).unwrap(), 0.5, &key(1)).is_err());
     for key in [row(&[1.0, 2.0]), Array::from_slice(&[1u32], &[1]).unwrap(), Array::scalar(3u32).unwrap()] {

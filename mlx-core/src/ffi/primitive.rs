@@ -120,8 +120,13 @@ unsafe extern "C" fn eval(
     let outcome = contain("eval", || behaviour.eval(&inputs, &mut outputs));
     let Err(error) = outcome else { return 0 };
     outputs.iter_mut().for_each(ViewMut::poison);
-    let text = contain("eval", || Ok(format!("{}: {error}", behaviour.name())))
-        .unwrap_or_else(|_| "a primitive failed, and so did its error".to_owned());
+    let named = || {
+        let (name, text) = (behaviour.name(), error.to_string());
+        // Many errors begin with the name already.
+        Ok(if text.starts_with(&format!("{name}: ")) { text } else { format!("{name}: {text}") })
+    };
+    let text =
+        contain("eval", named).unwrap_or_else(|_| "a primitive failed, and so did its error".to_owned());
     let mut len = text.len().min(capacity.saturating_sub(1));
     while !text.is_char_boundary(len) {
         len -= 1;

@@ -12,8 +12,12 @@ use crate::{Array, Error, Result, random};
 /// When `p` is not at least 0 and below 1, `key` is not a key, or `x` is not of a floating dtype.
 pub fn dropout(x: &Array, p: f32, key: &Array) -> Result<Array> {
     const OP: &str = "dropout";
-    if !(0.0..1.0).contains(&p) || !x.dtype().is_float() {
-        let message = format!("a part {p} of {}; it must be at least 0 and below 1", x.describe());
+    if !(0.0..1.0).contains(&p) {
+        let message = format!("the part {p} must be at least 0 and below 1");
+        return Err(Error::Shape { op: OP, message });
+    }
+    if !x.dtype().is_float() {
+        let message = format!("{} does not hold floating-point numbers", x.describe());
         return Err(Error::Shape { op: OP, message });
     }
     if p == 0.0 {

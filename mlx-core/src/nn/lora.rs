@@ -61,12 +61,12 @@ impl Lora {
     /// `±1 / √K`, B 0.
     ///
     /// # Errors
-    /// When the rank is not positive, the dropout is none, a number is negative, or `key` is not a key.
+    /// When the rank is not positive, the scale not finite, the dropout none, a number negative, or `key` not a key.
     pub fn init(input_dims: i32, output_dims: i32, config: Config, key: &Array) -> Result<Self> {
         let Config { rank, scale, dropout } = config;
         if rank < 1 || !scale.is_finite() || !(0.0..1.0).contains(&dropout) {
             let message =
-                format!("{config:?}: the rank must be positive and the dropout at least 0 and below 1");
+                format!("{config:?}: a positive rank, a finite scale, a dropout of at least 0 and below 1");
             return Err(Error::Shape { op: "lora", message });
         }
         Ok(Lora {
@@ -151,9 +151,11 @@ pub fn apply(
     targets: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>> {
     let mut linears = find_mut::<Linear>(model);
+    let names: Vec<String> = linears.iter().take(4).map(|(name, _)| name.clone()).collect();
     linears.retain(|(name, _)| targets(name));
     if linears.is_empty() {
-        let message = "no linear map of the model has a name that is asked for".to_owned();
+        let message =
+            format!("no linear map has a name that is asked for; the first are {}", names.join(", "));
         return Err(Error::Shape { op: "lora", message });
     }
     let keys = Keys::split(key, linears.len())?;

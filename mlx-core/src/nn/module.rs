@@ -230,6 +230,8 @@ pub fn update(model: &mut DynModule, arrays: BTreeMap<String, Array>) -> Result<
 /// # Ok::<(), mlx_core::Error>(())
 /// ```
 ///
+/// [`transforms::value_and_grad`] does the same for arrays that are passed to a function.
+///
 /// # Errors
 /// As [`transforms::value_and_grad`], and when `trainable` accepts nothing, or two arrays of one name.
 pub fn value_and_grad<M: Module, O: Arrays>(

@@ -47,11 +47,11 @@ impl AdamW {
     /// An optimizer that has taken no step.
     ///
     /// # Errors
-    /// When a beta is not at least 0 and below 1, or another number is negative.
+    /// When a beta is not at least 0 and below 1, or another number is negative or not finite.
     pub fn new(config: AdamWConfig) -> Result<Self> {
         let AdamWConfig { betas, eps, weight_decay, .. } = config;
-        require("AdamW", "betas", betas, |beta| (0.0..1.0).contains(&beta))?;
-        require("AdamW", "eps and weight_decay", [eps, weight_decay], |number| number >= 0.0)?;
+        require("AdamW", "betas", betas, 0.0..1.0)?;
+        require("AdamW", "eps and weight_decay", [eps, weight_decay], 0.0..f64::INFINITY)?;
         Ok(AdamW { config, state: State::new("AdamW", &["m", "v"]) })
     }
 }
@@ -63,7 +63,7 @@ impl Optimizer for AdamW {
         gradients: &BTreeMap<String, Array>,
         learning_rate: f64,
     ) -> Result<()> {
-        require("AdamW", "learning_rate", [learning_rate], f64::is_finite)?;
+        require("AdamW", "learning_rate", [learning_rate], f64::MIN..f64::INFINITY)?;
         let AdamWConfig { betas: [b1, b2], eps, weight_decay, bias_correction } = self.config;
         self.state.advance(model, gradients, |step, w, g, slots| {
             let [m, v] = slots else { return Ok(w.clone()) };

@@ -18,7 +18,7 @@ pub fn clip_grad_norm(
 ) -> Result<(BTreeMap<String, Array>, Array)> {
     let refuse = |message| Error::Shape { op: "clip_grad_norm", message };
     if max_norm.is_nan() || max_norm < 0.0 {
-        return Err(refuse(format!("{max_norm} is no norm")));
+        return Err(refuse(format!("max_norm is {max_norm}; it must not be negative")));
     }
     let mut sum = Array::scalar(0.0f32)?;
     for (name, gradient) in gradients {

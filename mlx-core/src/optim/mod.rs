@@ -33,7 +33,8 @@
 //! graph grows from step to step.
 //!
 //! Parameters of 16 bits are moved in float32: the optimizer keeps a copy of each that is not rounded, and puts a rounded
-//! one into the model. So from its first step on, such a parameter belongs to the optimizer.
+//! one into the model. Where the model's was replaced since the last step, as by [`nn::update`], the copy is made anew of
+//! that.
 
 mod adamw;
 mod clip;
@@ -50,7 +51,7 @@ pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::nn::{self, DynModule};
-use crate::{Array, Error, Result};
+use crate::{Array, Error, Result, io};
 
 /// Something that moves parameters along their gradients, and remembers of them what it needs.
 pub trait Optimizer {
@@ -96,10 +97,13 @@ pub trait Optimizer {
 
     /// Writes the state to a safetensors file, which appears whole or not at all.
     ///
+    /// Two files can be of different steps if a program is ended between them. To keep parameters and state together, write
+    /// [`state`](Self::state) and [`nn::parameters`] into one, with a prefix before the names of either.
+    ///
     /// # Errors
     /// When computing it fails or the file cannot be written.
     fn save(&self, path: &Path) -> Result<()> {
-        state::write(&self.state()?, path)
+        io::save_safetensors(path, &self.state()?, &BTreeMap::new())
     }
 
     /// Reads a state that [`save`](Self::save) wrote.
@@ -107,19 +111,25 @@ pub trait Optimizer {
     /// # Errors
     /// As [`set_state`](Self::set_state), and when the file cannot be read.
     fn load(&mut self, path: &Path) -> Result<()> {
-        self.set_state(state::read(path)?)
+        self.set_state(io::load_safetensors(path)?.0)
     }
 }
 
-/// Refuses options that make no sense.
+/// Refuses options outside their range.
 fn require<const N: usize>(
     op: &'static str,
     what: &str,
     numbers: [f64; N],
-    makes_sense: impl Fn(f64) -> bool,
+    range: std::ops::Range<f64>,
 ) -> Result<()> {
-    if numbers.iter().all(|number| makes_sense(*number)) {
+    if numbers.iter().all(|number| range.contains(number)) {
         return Ok(());
     }
-    Err(Error::Shape { op, message: format!("{what} cannot be {numbers:?}") })
+    let wanted = match (range.start, range.end) {
+        (f64::MIN, _) => "they must be finite".to_owned(),
+        (start, f64::INFINITY) => format!("they must be finite and at least {start}"),
+        (start, end) => format!("they must be at least {start} and below {end}"),
+    };
+    let message = format!("{what} cannot be {numbers:?}; {wanted}");
+    Err(Error::Shape { op, message })
 }

@@ -38,10 +38,10 @@ impl Sgd {
     /// An optimizer that has taken no step.
     ///
     /// # Errors
-    /// When a number is negative, or Nesterov's momentum is 0.
+    /// When a number is negative or not finite, or Nesterov's momentum is 0.
     pub fn new(config: SgdConfig) -> Result<Self> {
         let SgdConfig { momentum, nesterov, weight_decay } = config;
-        require("Sgd", "momentum and weight_decay", [momentum, weight_decay], |number| number >= 0.0)?;
+        require("Sgd", "momentum and weight_decay", [momentum, weight_decay], 0.0..f64::INFINITY)?;
         if nesterov && momentum == 0.0 {
             return Err(Error::Shape { op: "Sgd", message: "Nesterov's momentum is 0".to_owned() });
         }
@@ -56,7 +56,7 @@ impl Optimizer for Sgd {
         gradients: &BTreeMap<String, Array>,
         learning_rate: f64,
     ) -> Result<()> {
-        require("Sgd", "learning_rate", [learning_rate], f64::is_finite)?;
+        require("Sgd", "learning_rate", [learning_rate], f64::MIN..f64::INFINITY)?;
         let SgdConfig { momentum, nesterov, weight_decay } = self.config;
         self.state.advance(model, gradients, |_, w, g, slots| {
             let number = |value| scalar_of(w, value);

@@ -1,9 +1,7 @@
 //! What optimizers remember of each parameter.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use crate::io::{SafetensorsFile, TensorView, write_safetensors};
 use crate::nn::{DynModule, places};
 use crate::{Array, DType, Error, Result};
 
@@ -31,6 +29,8 @@ struct Memory {
     /// One for each of the names.
     slots: Vec<Array>,
     master: Option<Array>,
+    /// The rounded value that was put into the model beside the master.
+    placed: Option<Array>,
 }
 
 impl State {
@@ -67,6 +67,7 @@ impl State {
             let from = memory.master.as_ref().unwrap_or(parameter);
             let to = rule(step, from, &gradient.as_type(wide)?, &mut memory.slots)?;
             let rounded = to.as_type(own)?;
+            memory.placed = (own != wide).then(|| rounded.clone());
             memory.master = (own != wide).then_some(to);
             changes.push((name, rounded, memory));
         }
@@ -88,6 +89,7 @@ impl State {
             return Ok(Memory {
                 slots: self.slots.iter().map(zeros).collect::<Result<_>>()?,
                 master: (dtype != parameter.dtype()).then(|| parameter.as_type(dtype)).transpose()?,
+                placed: None,
             });
         };
         if let Some(other) = known.slots.iter().chain(&known.master).find(|a| a.shape() != parameter.shape())
@@ -96,14 +98,17 @@ impl State {
                 format!("{name} is {}, and the state of it {}", parameter.describe(), other.describe());
             return Err(self.refuse(message));
         }
+        // A parameter that was replaced since the last step begins anew.
+        let replaced = known.placed.as_ref().is_some_and(|placed| !placed.is_same(parameter));
         let master = match &known.master {
-            Some(master) => Some(master.clone()),
-            None => (dtype != parameter.dtype()).then(|| parameter.clone()),
+            Some(master) if !replaced => Some(master.clone()),
+            _ => (dtype != parameter.dtype()).then(|| parameter.clone()),
         };
         let convert = |array: &Array| array.as_type(dtype);
         Ok(Memory {
             slots: known.slots.iter().map(convert).collect::<Result<_>>()?,
             master: master.as_ref().map(convert).transpose()?,
+            placed: None,
         })
     }
 
@@ -145,7 +150,7 @@ impl State {
             };
             let slots = self.slots.iter().map(&mut take).collect::<Result<_>>()?;
             let master = found.remove(MASTER);
-            parameters.insert(name, Memory { slots, master });
+            parameters.insert(name, Memory { slots, master, placed: None });
         }
         self.step = step;
         self.parameters = parameters;
@@ -171,32 +176,4 @@ pub(super) fn scalar_of(a: &Array, value: f64) -> Result<Array> {
         DType::F64 => Array::scalar(value),
         _ => Array::scalar(value as f32),
     }
-}
-
-pub(super) fn write(arrays: &BTreeMap<String, Array>, path: &Path) -> Result<()> {
-    crate::eval(&arrays.values().collect::<Vec<_>>())?;
-    let mut parts = Vec::with_capacity(arrays.len());
-    for (name, array) in arrays {
-        let shape: Vec<usize> = array.shape().iter().map(|n| *n as usize).collect();
-        parts.push((name, array.dtype(), shape, array.to_bytes()?));
-    }
-    let tensors: Vec<TensorView<'_>> = parts
-        .iter()
-        .map(|(name, dtype, shape, data)| TensorView { name, dtype: *dtype, shape, data })
-        .collect();
-    write_safetensors(path, &tensors, &BTreeMap::new())
-}
-
-pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Array>> {
-    let file = SafetensorsFile::open(path)?;
-    let read = |tensor: &crate::io::TensorInfo| {
-        let shape: Vec<i32> =
-            tensor.shape.iter().map(|n| i32::try_from(*n)).collect::<Result<_, _>>().map_err(|_| {
-                let message = format!("tensor {:?} is longer than an array can be", tensor.name);
-                Error::Safetensors { path: path.to_owned(), message }
-            })?;
-        let array = Array::from_bytes(&file.read(&tensor.name)?, &shape, tensor.dtype)?;
-        Ok((tensor.name.clone(), array))
-    };
-    file.tensors().map(read).collect()
 }

@@ -18,6 +18,11 @@
 //! Arguments are borrowed arrays in any arrangement of [`Arguments`]: one, a list, a tuple, a map by name. Gradients come
 //! back in the same.
 //!
+//! Several kinds at once are one borrowed tuple of owned ones, `&(map.clone(), x.clone())`: cloning an array copies a
+//! reference. To differentiate with respect to a model's parameters, see [`nn::value_and_grad`](crate::nn::value_and_grad);
+//! to compile a step of one, pass its parameters as an argument, since arrays that a compiled function captures are
+//! constants to it.
+//!
 //! A closure that returns an `Err` or panics makes the transform return that error, or [`Error::Panic`]; nothing else is
 //! touched. A closure may build half a million operations, one upon the other; more are an `Err`.
 
