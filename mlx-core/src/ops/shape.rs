@@ -46,7 +46,7 @@ impl Array {
         door::axes("expand_dims", c::mlx_expand_dims_axes, self, &axes.list(self.ndim()))
     }
 
-    /// The axes of length one among `axes` removed.
+    /// The array without `axes`, each of which has length one.
     ///
     /// # Errors
     /// When an axis has another length.

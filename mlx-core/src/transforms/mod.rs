@@ -23,6 +23,11 @@
 //! to compile a step of one, pass its parameters as an argument, since arrays that a compiled function captures are
 //! constants to it.
 //!
+//! What an operation cannot do is an `Err`: decompositions, [`segmented_mm`](Array::segmented_mm) and
+//! [`scatter`](Array::scatter) with products have no gradient; [`as_strided`](Array::as_strided),
+//! [`gather_mm`](Array::gather_mm), `segmented_mm`, [`quantized_matmul`](Array::quantized_matmul) and
+//! [`searchsorted`](Array::searchsorted) in several lists have no vectorized form.
+//!
 //! A closure that returns an `Err` or panics makes the transform return that error, or [`Error::Panic`]; nothing else is
 //! touched. A closure may build half a million operations, one upon the other; more are an `Err`.
 
