@@ -24,7 +24,7 @@ nn::module! { Net { hidden, head } }
 impl Net {
     fn new(seed: u64) -> mlx_core::Result<Self> {
         let [first, second] = random::split(&random::key(seed)?)?;
-        let hidden = Linear::init(4, HIDDEN, true, &first)?;
+        let hidden = Linear::init(2, HIDDEN, true, &first)?;
         Ok(Net { hidden, head: Linear::init(HIDDEN, ARMS, true, &second)? })
     }
 
