@@ -4,17 +4,7 @@
 mod support;
 
 use mlx_core::{Array, ConvOptions, ConvTransposeOptions, DType, Result, transforms};
-use support::{Reference, Tolerance, assert_close, tolerance};
-
-fn numbers(text: &str) -> Vec<i32> {
-    text.split(',').map(|number| number.parse().unwrap()).collect()
-}
-
-fn noise(shape: &[i32]) -> Array {
-    let size: i32 = shape.iter().product();
-    let numbers: Vec<f32> = (0..size).map(|i| ((i * i % 97) as f32 * 0.37 + i as f32).sin()).collect();
-    Array::from_slice(&numbers, shape).unwrap()
-}
+use support::{Reference, Tolerance, assert_close, integers, noise, tolerance};
 
 /// The lists of a case, as its name tells them.
 struct Case {
@@ -23,7 +13,7 @@ struct Case {
 
 impl Case {
     fn of(name: &str) -> Self {
-        Case { lists: name.split('/').skip(2).map(numbers).collect() }
+        Case { lists: name.split('/').skip(2).map(integers).collect() }
     }
 
     fn conv(&self, x: &Array, w: &Array) -> Result<Array> {

@@ -3,6 +3,8 @@
 //! Every part runs in processes of its own, since a process has one group: the test starts its own executable again,
 //! and tells it by a variable which part to play.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mlx_core::distributed::{Backend, Group};
 use mlx_core::{Array, DType, Device, eval};
+use support::row;
 
 const PART: &str = "MLX_CORE_TEST_PART";
 /// Connecting takes MLX at most some seconds; a process that takes longer hangs.
@@ -60,10 +63,6 @@ fn a_part_that_another_process_plays() {
         Ok("lost") => lost(),
         _ => {}
     })
-}
-
-fn row(elements: &[f32]) -> Array {
-    Array::from_slice(elements, &[elements.len() as i32]).unwrap()
 }
 
 #[test]

@@ -2,16 +2,16 @@
 //!
 //! One thread at a time has imported functions, so everything that imports is one test.
 
+mod support;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mlx_core::export::{Fingerprint, ImportedFunction, export_function};
 use mlx_core::primitive::{Primitive, Spec, View, ViewMut, apply};
 use mlx_core::transforms::{CustomFunction, grad};
 use mlx_core::{Array, DType, Error, Result, async_eval, graph};
-
-fn row(elements: &[f32]) -> Array {
-    Array::from_slice(elements, &[elements.len() as i32]).unwrap()
-}
+use support::{Fail, row};
 
 struct Folder(PathBuf);
 
@@ -193,23 +193,10 @@ fn what_cannot_be_written_is_an_error() {
         export_function(&path, |x: &Array| x.add(&laid_out), &[&x], false).unwrap();
     }
     // A captured array whose computing fails.
-    struct Fail;
-    impl Primitive for Fail {
-        fn name(&self) -> &str {
-            "fail"
-        }
-        fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-            Ok(inputs.to_vec())
-        }
-        fn eval(&self, _: &[View<'_>], _: &mut [ViewMut<'_>]) -> Result<()> {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            Err(Error::other("broken"))
-        }
-    }
-    let [bad] = apply(Fail, &[&x]).unwrap();
+    let [bad] = apply(Fail(Duration::from_millis(5)), &[&x]).unwrap();
     async_eval(&[&bad]).unwrap();
     let text = export(&|x| x.add(&bad));
-    assert!(text.contains("broken"), "{text}");
+    assert!(text.contains("broken %s"), "{text}");
 
     let old = std::fs::read(&path).unwrap();
     assert_eq!(export(&|_| Err(Error::other("of %s own"))), "of %s own");

@@ -1,32 +1,13 @@
 //! A failure of one thread while another makes MLX wait for the streams of all.
 
+mod support;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mlx_core::primitive::{Primitive, Spec, View, ViewMut, apply};
-use mlx_core::{Array, Error, Result, async_eval, eval, memory};
-
-fn row(elements: &[f32]) -> Array {
-    Array::from_slice(elements, &[elements.len() as i32]).unwrap()
-}
-
-/// Fails, after a while.
-struct Fail(Duration);
-
-impl Primitive for Fail {
-    fn name(&self) -> &str {
-        "fail"
-    }
-
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(inputs.to_vec())
-    }
-
-    fn eval(&self, _: &[View<'_>], _: &mut [ViewMut<'_>]) -> Result<()> {
-        std::thread::sleep(self.0);
-        Err(Error::other("broken %s"))
-    }
-}
+use mlx_core::primitive::apply;
+use mlx_core::{async_eval, eval, memory};
+use support::{Fail, row};
 
 /// Clearing the cache waits for the streams of all threads, and MLX tells it of their failures.
 #[test]

@@ -4,19 +4,9 @@ mod support;
 
 use mlx_core::fft::{self, Norm};
 use mlx_core::{Array, Complex32, DType, Result, transforms};
-use support::{Reference, Tolerance, assert_close};
+use support::{Reference, Tolerance, assert_close, integers, noise};
 
 const CLOSE: Tolerance = Tolerance { absolute: 5e-6, relative: 5e-6 };
-
-fn numbers(text: &str) -> Vec<i32> {
-    text.split(',').map(|number| number.parse().unwrap()).collect()
-}
-
-fn noise(shape: &[i32]) -> Array {
-    let size: i32 = shape.iter().product();
-    let numbers: Vec<f32> = (0..size).map(|i| ((i * i % 97) as f32 * 0.37 + i as f32).sin()).collect();
-    Array::from_slice(&numbers, shape).unwrap()
-}
 
 /// The same elements, laid out with the axes in the opposite order.
 fn strided(a: &Array) -> Array {
@@ -35,8 +25,8 @@ fn transforms_are_as_numpy_gives_them() {
             continue;
         }
         seen += 1;
-        let axes = numbers(rest[1]);
-        let lengths = (rest[2] != "-").then(|| numbers(rest[2]));
+        let axes = integers(rest[1]);
+        let lengths = (rest[2] != "-").then(|| integers(rest[2]));
         let lengths = lengths.as_deref();
         let norm = match rest[3] {
             "ortho" => Norm::Ortho,
@@ -70,10 +60,10 @@ fn shifts_and_frequencies_are_as_numpy_gives_them() {
         let parts: Vec<&str> = case.split('/').collect();
         match parts[0] {
             "fftshift" => file.check(&case, support::EXACT, |a| {
-                Ok(vec![fft::fftshift(&strided(&a[0]), numbers(parts[2]))?])
+                Ok(vec![fft::fftshift(&strided(&a[0]), integers(parts[2]))?])
             }),
             "ifftshift" => file.check(&case, support::EXACT, |a| {
-                Ok(vec![fft::ifftshift(&strided(&a[0]), numbers(parts[2]))?])
+                Ok(vec![fft::ifftshift(&strided(&a[0]), integers(parts[2]))?])
             }),
             "fftfreq" => file.check(&case, CLOSE, |_| {
                 Ok(vec![fft::fftfreq(parts[1].parse().unwrap(), parts[2].parse().unwrap())?])

@@ -13,7 +13,7 @@ use mlx_core::nn::{
 };
 use mlx_core::transforms::grad;
 use mlx_core::{Array, DType, Error, Quantization, Result};
-use support::{EXACT, Reference, Tolerance, assert_close, tolerance};
+use support::{EXACT, Reference, Tolerance, assert_close, row, tolerance};
 
 const LAYOUT: Quantization = Quantization::affine(32, 4);
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
@@ -22,10 +22,6 @@ const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 fn loose(dtype: DType) -> Tolerance {
     let Tolerance { absolute, relative } = tolerance(dtype);
     Tolerance { absolute: 5.0 * absolute, relative: 5.0 * relative }
-}
-
-fn row(values: &[f32]) -> Array {
-    Array::from_slice(values, &[values.len() as i32]).unwrap()
 }
 
 fn key(seed: u32) -> Array {

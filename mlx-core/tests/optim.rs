@@ -8,16 +8,12 @@ use std::path::PathBuf;
 use mlx_core::io::SafetensorsFile;
 use mlx_core::optim::{AdamW, AdamWConfig, Decay, Optimizer, Schedule, Sgd, SgdConfig, clip_grad_norm};
 use mlx_core::{Array, DType, Result};
-use support::{EXACT, Reference, Tolerance, assert_close, tolerance};
+use support::{EXACT, Reference, Tolerance, assert_close, row, tolerance};
 
 type Map = BTreeMap<String, Array>;
 
 fn map(name: &str, array: &Array) -> Map {
     Map::from([(name.to_owned(), array.clone())])
-}
-
-fn row(values: &[f32]) -> Array {
-    Array::from_slice(values, &[values.len() as i32]).unwrap()
 }
 
 fn refusal<T>(outcome: Result<T>) -> String {

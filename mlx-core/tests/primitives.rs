@@ -1,11 +1,14 @@
 //! Operations written in Rust: what they see, what they give, and what happens when they fail.
 
+mod support;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mlx_core::primitive::{Primitive, Spec, View, ViewMut, apply};
 use mlx_core::transforms::{checkpoint, compile, compile_shapeless, grad, jvp, value_and_grad, vmap};
 use mlx_core::{Array, DType, Error, Result, async_eval, eval};
+use support::row;
 
 /// `a * x + b` with a second output that counts elements; gradient for `x` alone.
 struct Affine {
@@ -76,10 +79,6 @@ impl Primitive for Affine {
 fn affine(slope: f32, x: &Array, b: f32) -> Result<Array> {
     let [y, _] = apply(Affine::new(slope), &[x, &Array::scalar(b)?])?;
     Ok(y)
-}
-
-fn row(values: &[f32]) -> Array {
-    Array::from_slice(values, &[values.len() as i32]).unwrap()
 }
 
 /// A primitive made of closures, for the many ways to go wrong.

@@ -3,7 +3,7 @@
 mod support;
 
 use mlx_core::{Array, DType, Error, Result};
-use support::{EXACT, Reference, Tolerance, assert_close, tolerance};
+use support::{EXACT, Reference, Tolerance, assert_close, row, tolerance};
 
 /// The axes that a case's name tells.
 fn axes(text: &str, ndim: usize) -> Vec<i32> {
@@ -67,10 +67,6 @@ fn values_are_numpys() {
         (_, near) => Tolerance { absolute: 2.0 * near.absolute, relative: 2.0 * near.relative },
     };
     Reference::open("reduce").check_all(near, |case, x| Ok(vec![run(case, x)?]));
-}
-
-fn row(values: &[f32]) -> Array {
-    Array::from_slice(values, &[values.len() as i32]).unwrap()
 }
 
 #[test]

@@ -1,33 +1,12 @@
 //! Devices and streams: several streams give the same numbers, failures cross them, and ended ones are errors.
 
+mod support;
+
 use std::time::Duration;
 
-use mlx_core::primitive::{Primitive, Spec, View, ViewMut, apply};
-use mlx_core::{
-    Array, Device, DeviceProperty, Error, Result, Stream, async_eval, clear_streams, eval, metal,
-};
-
-fn row(elements: &[f32]) -> Array {
-    Array::from_slice(elements, &[elements.len() as i32]).unwrap()
-}
-
-/// Fails, after a while.
-struct Fail(Duration);
-
-impl Primitive for Fail {
-    fn name(&self) -> &str {
-        "fail"
-    }
-
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(inputs.to_vec())
-    }
-
-    fn eval(&self, _: &[View<'_>], _: &mut [ViewMut<'_>]) -> Result<()> {
-        std::thread::sleep(self.0);
-        Err(Error::other("broken %s"))
-    }
-}
+use mlx_core::primitive::apply;
+use mlx_core::{Array, Device, DeviceProperty, Stream, async_eval, clear_streams, eval, metal};
+use support::{Fail, row};
 
 /// Runs `f` on a thread of its own, because ending streams cannot be undone.
 fn on_thread(f: impl FnOnce() + Send) {

@@ -1,5 +1,7 @@
 //! Derivatives, vectorization and compilation: right numbers, failing closures.
 
+mod support;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::panic_any;
@@ -9,10 +11,7 @@ use mlx_core::transforms::{
     vjp, vmap,
 };
 use mlx_core::{Array, DType, Error, Result};
-
-fn row(values: &[f32]) -> Array {
-    Array::from_slice(values, &[values.len() as i32]).unwrap()
-}
+use support::row;
 
 fn scalar(value: f32) -> Array {
     Array::scalar(value).unwrap()

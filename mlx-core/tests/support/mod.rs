@@ -1,4 +1,4 @@
-//! Expected values that another library made, and the comparison with them.
+//! Expected values that another library made, the comparison with them, and inputs that several tests share.
 //!
 //! `tests/reference/<family>.safetensors` holds the cases of one family of operations, as `make_<family>.py` beside it
 //! wrote them: `<case>/in0`, `<case>/in1`, … and `<case>/out0`, ….
@@ -8,9 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use mlx_core::io::SafetensorsFile;
-use mlx_core::{Array, Complex32, DType, Device};
+use mlx_core::primitive::{Primitive, Spec, View, ViewMut};
+use mlx_core::{Array, Complex32, DType, Device, Error, Result};
 
 /// How far a number may be from the expected one: `absolute + relative * |expected|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +85,7 @@ impl Reference {
     pub fn check_all(
         &self,
         tolerance: impl Fn(&str, DType) -> Tolerance,
-        f: impl Fn(&str, &[Array]) -> mlx_core::Result<Vec<Array>>,
+        f: impl Fn(&str, &[Array]) -> Result<Vec<Array>>,
     ) {
         let off: Vec<String> =
             self.cases().iter().filter_map(|case| self.difference(case, &tolerance, &f)).collect();
@@ -91,12 +93,7 @@ impl Reference {
     }
 
     /// [`check_all`](Self::check_all) of one case.
-    pub fn check(
-        &self,
-        case: &str,
-        tolerance: Tolerance,
-        f: impl FnOnce(&[Array]) -> mlx_core::Result<Vec<Array>>,
-    ) {
+    pub fn check(&self, case: &str, tolerance: Tolerance, f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) {
         if let Some(difference) = self.difference(case, |_, _| tolerance, |_, inputs| f(inputs)) {
             panic!("{difference}");
         }
@@ -106,7 +103,7 @@ impl Reference {
         &self,
         case: &str,
         tolerance: impl Fn(&str, DType) -> Tolerance,
-        f: impl FnOnce(&str, &[Array]) -> mlx_core::Result<Vec<Array>>,
+        f: impl FnOnce(&str, &[Array]) -> Result<Vec<Array>>,
     ) -> Option<String> {
         let found = match f(case, &self.inputs(case)) {
             Ok(found) => found,
@@ -125,7 +122,7 @@ impl Reference {
 }
 
 /// Numbers of an array, as wide as they come; complex ones as pairs.
-fn numbers(array: &Array) -> mlx_core::Result<Vec<f64>> {
+fn numbers(array: &Array) -> Result<Vec<f64>> {
     Ok(match array.dtype() {
         DType::Complex64 => {
             let parts = |z: Complex32| [f64::from(z.re), f64::from(z.im)];
@@ -169,4 +166,39 @@ fn difference(name: &str, found: &Array, expected: &Array, tolerance: Tolerance)
     let shown: Vec<&str> = off.iter().take(5).map(String::as_str).collect();
     (!off.is_empty())
         .then(|| format!("{name}: {} of {} elements are off: {}", off.len(), found.len(), shown.join(", ")))
+}
+
+/// A vector.
+pub fn row(elements: &[f32]) -> Array {
+    Array::from_slice(elements, &[elements.len() as i32]).unwrap()
+}
+
+/// Numbers without a pattern, the same ones each time: float32.
+pub fn noise(shape: &[i32]) -> Array {
+    let size: i32 = shape.iter().product();
+    let elements: Vec<f32> = (0..size).map(|i| ((i * i % 97) as f32 * 0.37 + i as f32).sin()).collect();
+    Array::from_slice(&elements, shape).unwrap()
+}
+
+/// The integers of a list such as `1,-2,3`, as the names of cases hold them.
+pub fn integers(text: &str) -> Vec<i32> {
+    text.split(',').map(|integer| integer.parse().unwrap()).collect()
+}
+
+/// A primitive that fails, after a while.
+pub struct Fail(pub Duration);
+
+impl Primitive for Fail {
+    fn name(&self) -> &str {
+        "fail"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        Ok(inputs.to_vec())
+    }
+
+    fn eval(&self, _: &[View<'_>], _: &mut [ViewMut<'_>]) -> Result<()> {
+        std::thread::sleep(self.0);
+        Err(Error::other("broken %s"))
+    }
 }
