@@ -1,5 +1,15 @@
-//! Plain Rust over slices: no arrays, no MLX, no models.
+//! Kernels of language models for plain CPUs. Plain Rust over slices: no arrays, no MLX, no models.
 //!
 //! [`blocks`] reads ggml's block formats and repacks those that are MLX's affine quantization under another name.
+//!
+//! Every kernel computes in float32 whatever its operands are stored in, and its results do not depend on the number of
+//! [`threads`].
 
 pub mod blocks;
+mod float;
+#[allow(dead_code, unused_macros, unused_imports)]
+mod isa;
+pub mod threads;
+
+pub use float::Float;
+pub use isa::Isa;

@@ -1,0 +1,110 @@
+//! One pool of threads for all kernels, whoever calls them.
+//!
+//! The calling thread works too. A pool of the processor's physical cores less one is therefore all there is to have,
+//! however many models compute at the same time.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+struct Pool {
+    /// The callers' own among them.
+    threads: usize,
+    /// None if the caller does everything, or the system gives no threads.
+    helpers: Option<ThreadPool>,
+}
+
+impl Pool {
+    fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
+        let name = |index| format!("cpu-kernels {index}");
+        let helpers = (threads > 1)
+            .then(|| ThreadPoolBuilder::new().num_threads(threads - 1).thread_name(name).build().ok());
+        Pool { threads, helpers: helpers.flatten() }
+    }
+}
+
+fn pool() -> &'static RwLock<Arc<Pool>> {
+    static POOL: OnceLock<RwLock<Arc<Pool>>> = OnceLock::new();
+    POOL.get_or_init(|| RwLock::new(Arc::new(Pool::new(default_threads()))))
+}
+
+fn current() -> Arc<Pool> {
+    Arc::clone(&pool().read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The processor's physical cores, or fewer if this process may not use them all.
+pub fn default_threads() -> usize {
+    num_cpus::get_physical().min(num_cpus::get()).max(1)
+}
+
+/// Threads that a kernel is spread over, the caller's among them.
+pub fn threads() -> usize {
+    current().threads
+}
+
+/// Spreads the kernels that start from now on over `count` threads, the caller's among them.
+///
+/// Results do not depend on it.
+pub fn set_threads(count: usize) {
+    let old = {
+        let mut pool = pool().write().unwrap_or_else(PoisonError::into_inner);
+        if pool.threads == count.max(1) {
+            return;
+        }
+        std::mem::replace(&mut *pool, Arc::new(Pool::new(count)))
+    };
+    drop(old);
+}
+
+/// Does `work` for every item, on this thread and on the pool's.
+///
+/// Each thread takes the next item when it is done with one, so a thread that is held up takes fewer.
+pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+    let pool = current();
+    let spread = pool.helpers.as_ref().filter(|_| items.len() > 1);
+    let Some(helpers) = spread else {
+        return items.into_iter().for_each(work);
+    };
+    let count = (pool.threads - 1).min(items.len() - 1);
+    let items = Mutex::new(items.into_iter());
+    let take = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || {
+        while let Some(item) = take() {
+            work(item);
+        }
+    };
+    helpers.in_place_scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once_by_any_number_of_threads() {
+        for threads in [1, 2, 3, 7] {
+            set_threads(threads);
+            for count in [0, 1, 2, 5, 1000] {
+                let mut seen = vec![0u32; count];
+                for_each(seen.iter_mut().collect(), |item| *item += 1);
+                assert_eq!(seen, vec![1; count], "{threads} threads");
+            }
+        }
+        set_threads(default_threads());
+    }
+
+    #[test]
+    fn a_panic_comes_back_to_the_caller_and_the_pool_goes_on() {
+        let outcome = std::panic::catch_unwind(|| for_each((0..100).collect(), |i| assert_ne!(i, 50)));
+        assert!(outcome.is_err());
+        let sum = std::sync::atomic::AtomicUsize::new(0);
+        for_each((0..100).collect(), |i| _ = sum.fetch_add(i, std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(sum.into_inner(), 4950);
+    }
+}
