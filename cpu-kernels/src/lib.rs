@@ -7,8 +7,8 @@
 
 pub mod blocks;
 mod float;
-#[allow(dead_code, unused_macros, unused_imports)]
 mod isa;
+pub mod product;
 pub mod threads;
 
 pub use float::Float;

@@ -1,0 +1,166 @@
+//! Some rows at a time: each weight is unpacked once and meets up to four rows of `x` while it is in registers.
+
+use super::format::{CHUNK, Chunk, Format, Visit};
+use super::{Output, column_blocks};
+use crate::isa::{Fma, compiled_for_each};
+use crate::threads;
+use crate::{Float, Isa};
+
+/// Rows of `x` that are multiplied while a weight is in registers.
+const TILE: usize = 4;
+
+/// Weights that a thread takes at a time, at least: enough to make taking them cheap.
+const SHARE: usize = 1 << 15;
+
+/// Numbers that stand for a vector register.
+const LANES: usize = 8;
+
+/// Rows of `x`, padded with zeros to whole chunks, and the sums of each half chunk, which minima are multiplied by.
+struct Activations {
+    rows: usize,
+    chunks: usize,
+    x: Vec<f32>,
+    sums: Vec<[f32; 2]>,
+}
+
+impl Activations {
+    fn new(x: &[f32], rows: usize) -> Self {
+        let columns = x.len() / rows;
+        let chunks = columns.div_ceil(CHUNK);
+        let mut padded = vec![0.0; rows * chunks * CHUNK];
+        if chunks > 0 {
+            for (to, from) in padded.chunks_exact_mut(chunks * CHUNK).zip(x.chunks_exact(columns)) {
+                to[..columns].copy_from_slice(from);
+            }
+        }
+        let sum = |half: &[f32]| half.iter().sum::<f32>();
+        let sums = padded.chunks_exact(CHUNK).map(|chunk| {
+            let (first, second) = chunk.split_at(CHUNK / 2);
+            [sum(first), sum(second)]
+        });
+        Activations { rows, chunks, sums: sums.collect(), x: padded }
+    }
+}
+
+pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut [Output<'_, '_, T>]) {
+    let activations = Activations::new(x, rows);
+    let total: usize = outputs.iter().map(|output| output.weights.rows()).sum();
+    let share = (SHARE / (activations.chunks * CHUNK).max(1)).max(total / (threads::threads() * 16)).max(1);
+    let mut items = Vec::new();
+    for Output { weights, out } in outputs {
+        let blocks = column_blocks(out, weights.rows(), share);
+        items.extend(blocks.into_iter().enumerate().map(|(block, out)| (*weights, block * share, out)));
+    }
+    threads::for_each(items, |(weights, first, mut out)| {
+        let count = out.first().map_or(0, |row| row.len());
+        let mut dots = vec![0.0; count * activations.rows];
+        weights.visit(Dots { isa, activations: &activations, first, dots: &mut dots });
+        for (row, out) in out.iter_mut().enumerate() {
+            for (dot, out) in dots[row * count..].iter().zip(out.iter_mut()) {
+                *out = T::from_f32(*dot);
+            }
+        }
+    });
+}
+
+/// Products of all rows of `x` with the rows of weights from `first` on: `[rows, count]`.
+struct Dots<'a> {
+    isa: Isa,
+    activations: &'a Activations,
+    first: usize,
+    dots: &'a mut [f32],
+}
+
+impl Visit for Dots<'_> {
+    type Result = ();
+
+    fn visit<F: Format>(self, format: F) {
+        let Activations { rows, chunks, .. } = *self.activations;
+        let count = self.dots.len() / rows;
+        for (tile, dots) in self.dots.chunks_mut(TILE * count).enumerate() {
+            let start = tile * TILE * chunks;
+            let x = &self.activations.x[start * CHUNK..];
+            let sums = &self.activations.sums[start..];
+            match dots.len() / count {
+                1 => one(self.isa, format, x, sums, chunks, self.first, dots),
+                2 => two(self.isa, format, x, sums, chunks, self.first, dots),
+                3 => three(self.isa, format, x, sums, chunks, self.first, dots),
+                _ => four(self.isa, format, x, sums, chunks, self.first, dots),
+            }
+        }
+    }
+}
+
+macro_rules! tiles {
+    ($($name:ident: $rows:literal),*) => {
+        $(compiled_for_each! {
+            fn $name<F: Format>(
+                format: F, x: &[f32], sums: &[[f32; 2]], chunks: usize, first: usize, dots: &mut [f32],
+            ) = dot_rows::<_, _, $rows>
+        })*
+    };
+}
+
+tiles!(one: 1, two: 2, three: 3, four: 4);
+
+#[inline(always)]
+fn dot_rows<A: Fma, F: Format, const M: usize>(
+    fma: A,
+    format: F,
+    x: &[f32],
+    sums: &[[f32; 2]],
+    chunks: usize,
+    first: usize,
+    dots: &mut [f32],
+) {
+    let count = dots.len() / M;
+    let x: [&[[f32; CHUNK]]; M] = std::array::from_fn(|m| &x.as_chunks().0[m * chunks..][..chunks]);
+    let sums: [&[[f32; 2]]; M] = std::array::from_fn(|m| &sums[m * chunks..][..chunks]);
+    for row in 0..count {
+        let mut totals = [[0.0; LANES]; M];
+        let mut offsets = [0.0; M];
+        for c in 0..chunks {
+            let chunk = format.chunk(first + row, c);
+            for m in 0..M {
+                add(fma, &chunk, &x[m][c], &mut totals[m], F::HALVES);
+                if F::MINS {
+                    let [a, b] = sums[m][c];
+                    offsets[m] = if F::HALVES {
+                        fma.fma(chunk.mins[1], b, fma.fma(chunk.mins[0], a, offsets[m]))
+                    } else {
+                        fma.fma(chunk.mins[0], a + b, offsets[m])
+                    };
+                }
+            }
+        }
+        for m in 0..M {
+            dots[m * count + row] = offsets[m] + sum(&totals[m]);
+        }
+    }
+}
+
+/// Adds a chunk's products: those of the levels first, which are exact factors, and then scaled.
+#[inline(always)]
+fn add<A: Fma>(fma: A, chunk: &Chunk, x: &[f32; CHUNK], totals: &mut [f32; LANES], halves: bool) {
+    let parts = if halves { 2 } else { 1 };
+    let vectors = CHUNK / LANES / parts;
+    for part in 0..parts {
+        let mut products = [0.0; LANES];
+        for vector in 0..vectors {
+            for lane in 0..LANES {
+                let i = (part * vectors + vector) * LANES + lane;
+                products[lane] = fma.fma(chunk.levels[i], x[i], products[lane]);
+            }
+        }
+        for lane in 0..LANES {
+            totals[lane] = fma.fma(products[lane], chunk.scales[part], totals[lane]);
+        }
+    }
+}
+
+/// The sum of the lanes, in pairs.
+#[inline(always)]
+fn sum(lanes: &[f32; LANES]) -> f32 {
+    let four: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
+}

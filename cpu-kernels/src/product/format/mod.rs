@@ -1,0 +1,65 @@
+//! How each layout gives its weights, 32 at a time.
+
+pub(super) mod affine;
+pub(super) mod block;
+pub(super) mod dense;
+
+/// Weights that are unpacked at once: the elements `32 c ..` of a row are its chunk `c`.
+pub(super) const CHUNK: usize = 32;
+
+/// A layout of weights. Everything in it is inlined into the kernels' loops.
+pub(super) trait Format: Copy + Send + Sync {
+    /// Whether the two halves of a chunk have scales of their own.
+    const HALVES: bool = false;
+    /// Whether something is added to the scaled levels.
+    const MINS: bool = false;
+
+    /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
+    fn chunk(&self, n: usize, c: usize) -> Chunk;
+}
+
+/// Weights `scale * level + min`, 32 of them.
+pub(super) struct Chunk {
+    pub(super) levels: [f32; CHUNK],
+    /// Of the first half and the second; the same unless the layout has [`Format::HALVES`].
+    pub(super) scales: [f32; 2],
+    /// Likewise; 0 unless the layout has [`Format::MINS`].
+    pub(super) mins: [f32; 2],
+}
+
+impl Chunk {
+    /// Levels of which all have the same scale.
+    #[inline(always)]
+    fn symmetric(scale: f32, levels: [f32; CHUNK]) -> Self {
+        Chunk { levels, scales: [scale; 2], mins: [0.0; 2] }
+    }
+
+    /// Levels of which all have the same scale and minimum.
+    #[inline(always)]
+    fn shifted(scale: f32, min: f32, levels: [f32; CHUNK]) -> Self {
+        Chunk { levels, scales: [scale; 2], mins: [min; 2] }
+    }
+
+    /// The weights themselves.
+    #[inline(always)]
+    pub(super) fn weights<F: Format>(&self) -> [f32; CHUNK] {
+        std::array::from_fn(|i| {
+            let half = if F::HALVES { i / (CHUNK / 2) } else { 0 };
+            let scaled = self.scales[half] * self.levels[i];
+            if F::MINS { scaled + self.mins[half] } else { scaled }
+        })
+    }
+}
+
+/// What is to be done with a layout, once it is known.
+pub(super) trait Visit {
+    type Result;
+    fn visit<F: Format>(self, format: F) -> Self::Result;
+}
+
+/// The first `N` items from `start`, as an array.
+#[inline(always)]
+fn array<T, const N: usize>(items: &[T], start: usize) -> &[T; N] {
+    // The slice has the length, so there is nothing that can fail.
+    items[start..start + N].try_into().unwrap_or_else(|_| unreachable!())
+}

@@ -1,0 +1,131 @@
+//! A whole prompt: a block of weights is unpacked once, and multiplied with all rows.
+//!
+//! The innermost step takes `HEIGHT` rows of weights and `WIDTH` rows of `x`, whose elements at one column lie side by side
+//! in a panel, and keeps the `HEIGHT x WIDTH` sums in registers.
+
+use std::cell::RefCell;
+
+use super::format::{CHUNK, Format, Visit};
+use super::{Output, column_blocks};
+use crate::isa::{Fma, compiled_for_each};
+use crate::threads;
+use crate::{Float, Isa};
+
+/// Rows of weights that meet a panel at once.
+pub(super) const HEIGHT: usize = 6;
+
+/// Rows of `x` in a panel.
+pub(super) const WIDTH: usize = 16;
+
+/// Rows of weights that a thread unpacks at a time.
+const BLOCK: usize = 8 * HEIGHT;
+
+/// Rows of `x`, the elements of 16 rows at one column side by side: `[panels, K, WIDTH]`. Rows that are missing from the
+/// last panel are 0.
+pub(super) fn panels(x: &[f32], rows: usize) -> Vec<f32> {
+    let columns = x.len() / rows;
+    let mut panels = vec![0.0; rows.div_ceil(WIDTH) * columns * WIDTH];
+    let parts = panels.chunks_mut((columns * WIDTH).max(1)).zip(x.chunks((columns * WIDTH).max(1)));
+    threads::for_each(parts.collect(), |(panel, x)| {
+        for (row, x) in x.chunks_exact(columns).enumerate() {
+            for (to, from) in panel.chunks_exact_mut(WIDTH).zip(x) {
+                to[row] = *from;
+            }
+        }
+    });
+    panels
+}
+
+pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut [Output<'_, '_, T>]) {
+    let columns = x.len() / rows;
+    let panels = panels(x, rows);
+    let mut items = Vec::new();
+    for Output { weights, out } in outputs {
+        let blocks = column_blocks(out, weights.rows(), BLOCK);
+        items.extend(blocks.into_iter().enumerate().map(|(block, out)| (*weights, block * BLOCK, out)));
+    }
+    threads::for_each(items, |(weights, first, mut out)| {
+        let count = out.first().map_or(0, |row| row.len());
+        with_scratch(count.next_multiple_of(HEIGHT) * columns, |block| {
+            weights.visit(Unpack { isa, first, columns, block: &mut block[..count * columns] });
+            for (panel, out) in panels.chunks(columns.max(1) * WIDTH).zip(out.chunks_mut(WIDTH)) {
+                for start in (0..count).step_by(HEIGHT) {
+                    let weights = &block[start * columns..][..HEIGHT * columns];
+                    let mut sums = [[0.0; WIDTH]; HEIGHT];
+                    tile(isa, weights, panel, &mut sums);
+                    let height = HEIGHT.min(count - start);
+                    for (column, out) in out.iter_mut().enumerate() {
+                        for (to, sums) in out[start..start + height].iter_mut().zip(&sums) {
+                            *to = T::from_f32(sums[column]);
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// Memory of this thread, kept for the next block. What it holds is left from earlier.
+pub(super) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
+    thread_local! { static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) } }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < length {
+            scratch.resize(length, 0.0);
+        }
+        work(&mut scratch[..length]);
+    });
+}
+
+/// Unpacks whole rows, from `first` on: `[count, K]`.
+pub(super) struct Unpack<'a> {
+    pub(super) isa: Isa,
+    pub(super) first: usize,
+    pub(super) columns: usize,
+    pub(super) block: &'a mut [f32],
+}
+
+impl Visit for Unpack<'_> {
+    type Result = ();
+
+    fn visit<F: Format>(self, format: F) {
+        unpack(self.isa, format, self.first, self.columns, self.block);
+    }
+}
+
+compiled_for_each! {
+    fn unpack<F: Format>(format: F, first: usize, columns: usize, block: &mut [f32]) = unpack_rows
+}
+
+#[inline(always)]
+fn unpack_rows<A: Fma, F: Format>(_: A, format: F, first: usize, columns: usize, block: &mut [f32]) {
+    for (row, weights) in block.chunks_exact_mut(columns.max(1)).enumerate() {
+        for (c, to) in weights.chunks_mut(CHUNK).enumerate() {
+            let weights = format.chunk(first + row, c).weights::<F>();
+            match <&mut [f32; CHUNK]>::try_from(&mut *to) {
+                Ok(to) => *to = weights,
+                Err(_) => to.copy_from_slice(&weights[..to.len()]),
+            }
+        }
+    }
+}
+
+compiled_for_each! {
+    fn tile(weights: &[f32], panel: &[f32], sums: &mut [[f32; WIDTH]; HEIGHT]) = tile_body
+}
+
+/// Products of [`HEIGHT`] rows of weights, `[HEIGHT, K]`, with a panel, `[K, WIDTH]`.
+#[inline(always)]
+fn tile_body<A: Fma>(fma: A, weights: &[f32], panel: &[f32], sums: &mut [[f32; WIDTH]; HEIGHT]) {
+    let columns = weights.len() / HEIGHT;
+    let rows: [&[f32]; HEIGHT] = std::array::from_fn(|i| &weights[i * columns..][..columns]);
+    let panel = &panel.as_chunks::<WIDTH>().0[..columns];
+    let mut totals = [[0.0; WIDTH]; HEIGHT];
+    for k in 0..columns {
+        for i in 0..HEIGHT {
+            for j in 0..WIDTH {
+                totals[i][j] = fma.fma(rows[i][k], panel[k][j], totals[i][j]);
+            }
+        }
+    }
+    *sums = totals;
+}
