@@ -1,8 +1,7 @@
 //! Instruction sets, chosen when the program runs.
 //!
-//! A kernel is written once, in safe Rust over fixed-size arrays that stand for vector registers, and compiled once for
-//! each instruction set by [`compiled_for_each`]. What differs is which instructions the compiler may use, and whether
-//! [`Fma::fma`] rounds once or twice.
+//! A kernel is written once, in safe Rust over the vectors of [`Simd`](crate::simd::Simd), and compiled once for each
+//! instruction set by [`compiled_for_each`].
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -84,36 +83,7 @@ pub(crate) trait Fma: Copy {
     fn fma(self, a: f32, b: f32, c: f32) -> f32;
 }
 
-/// In one instruction, with one rounding.
-#[derive(Clone, Copy)]
-pub(crate) struct Fused;
-
-impl Fma for Fused {
-    #[inline(always)]
-    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
-    }
-}
-
-/// In two: where there is no such instruction, `mul_add` would call a slow function.
-#[cfg(not(target_arch = "aarch64"))]
-#[derive(Clone, Copy)]
-pub(crate) struct Plain;
-
-#[cfg(not(target_arch = "aarch64"))]
-impl Fma for Plain {
-    #[inline(always)]
-    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
-        a * b + c
-    }
-}
-
-#[cfg(not(target_arch = "aarch64"))]
-pub(crate) const PORTABLE: Plain = Plain;
-#[cfg(target_arch = "aarch64")]
-pub(crate) const PORTABLE: Fused = Fused;
-
-/// `fn name(isa, arguments..)`, which calls `body(fma, arguments..)` compiled for `isa`. The body must be
+/// `fn name(isa, arguments..)`, which calls `body(simd, arguments..)` compiled for `isa`. The body must be
 /// `#[inline(always)]`, and so must be what it calls in its loops.
 macro_rules! compiled_for_each {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path) => {
@@ -123,15 +93,17 @@ macro_rules! compiled_for_each {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
             fn avx2 $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? {
-                $body($crate::isa::Fused, $($arg),*)
+                // SAFETY: this function runs only where the processor has these instructions.
+                $body(unsafe { $crate::simd::Avx2::new() }, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
             fn avx512 $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? {
-                $body($crate::isa::Fused, $($arg),*)
+                // SAFETY: this function runs only where the processor has these instructions.
+                $body(unsafe { $crate::simd::Avx2::new() }, $($arg),*)
             }
             match isa.set() {
-                $crate::isa::Set::Portable => $body($crate::isa::PORTABLE, $($arg),*),
+                $crate::isa::Set::Portable => $body($crate::simd::Portable, $($arg),*),
                 // SAFETY: an `Isa` of this set exists only where the processor has its instructions.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Set::Avx2 => unsafe { avx2($($arg),*) },

@@ -9,6 +9,7 @@ pub mod blocks;
 mod float;
 mod isa;
 pub mod product;
+mod simd;
 pub mod threads;
 
 pub use float::Float;

@@ -1,8 +1,9 @@
 //! Some rows at a time: each weight is unpacked once and meets up to four rows of `x` while it is in registers.
 
-use super::format::{CHUNK, Chunk, Format, Visit};
+use super::format::{CHUNK, Chunk, Format, VECTORS, Visit};
 use super::{Output, column_blocks};
-use crate::isa::{Fma, compiled_for_each};
+use crate::isa::compiled_for_each;
+use crate::simd::{LANES, Simd, each};
 use crate::threads;
 use crate::{Float, Isa};
 
@@ -11,9 +12,6 @@ const TILE: usize = 4;
 
 /// Weights that a thread takes at a time, at least: enough to make taking them cheap.
 const SHARE: usize = 1 << 15;
-
-/// Numbers that stand for a vector register.
-const LANES: usize = 8;
 
 /// Rows of `x`, padded with zeros to whole chunks, and the sums of each half chunk, which minima are multiplied by.
 struct Activations {
@@ -104,8 +102,8 @@ macro_rules! tiles {
 tiles!(one: 1, two: 2, three: 3, four: 4);
 
 #[inline(always)]
-fn dot_rows<A: Fma, F: Format, const M: usize>(
-    fma: A,
+fn dot_rows<S: Simd, F: Format, const M: usize>(
+    simd: S,
     format: F,
     x: &[f32],
     sums: &[[f32; 2]],
@@ -114,53 +112,44 @@ fn dot_rows<A: Fma, F: Format, const M: usize>(
     dots: &mut [f32],
 ) {
     let count = dots.len() / M;
-    let x: [&[[f32; CHUNK]]; M] = std::array::from_fn(|m| &x.as_chunks().0[m * chunks..][..chunks]);
-    let sums: [&[[f32; 2]]; M] = std::array::from_fn(|m| &sums[m * chunks..][..chunks]);
+    let x: [&[[f32; CHUNK]]; M] = each!(m => &x.as_chunks().0[m * chunks..][..chunks]);
+    let sums: [&[[f32; 2]]; M] = each!(m => &sums[m * chunks..][..chunks]);
     for row in 0..count {
-        let mut totals = [[0.0; LANES]; M];
+        let mut totals = [simd.splat(0.0); M];
         let mut offsets = [0.0; M];
         for c in 0..chunks {
-            let chunk = format.chunk(first + row, c);
+            let chunk = format.chunk(simd, first + row, c);
             for m in 0..M {
-                add(fma, &chunk, &x[m][c], &mut totals[m], F::HALVES);
+                totals[m] = add::<S, F>(simd, &chunk, &x[m][c], totals[m]);
                 if F::MINS {
                     let [a, b] = sums[m][c];
                     offsets[m] = if F::HALVES {
-                        fma.fma(chunk.mins[1], b, fma.fma(chunk.mins[0], a, offsets[m]))
+                        simd.fma(chunk.mins[1], b, simd.fma(chunk.mins[0], a, offsets[m]))
                     } else {
-                        fma.fma(chunk.mins[0], a + b, offsets[m])
+                        simd.fma(chunk.mins[0], a + b, offsets[m])
                     };
                 }
             }
         }
         for m in 0..M {
-            dots[m * count + row] = offsets[m] + sum(&totals[m]);
+            dots[m * count + row] = offsets[m] + simd.sum(totals[m]);
         }
     }
 }
 
-/// Adds a chunk's products: those of the levels first, which are exact factors, and then scaled.
+/// Adds a chunk's products to `total`: those of the levels first, which are exact factors, and then scaled.
 #[inline(always)]
-fn add<A: Fma>(fma: A, chunk: &Chunk, x: &[f32; CHUNK], totals: &mut [f32; LANES], halves: bool) {
-    let parts = if halves { 2 } else { 1 };
-    let vectors = CHUNK / LANES / parts;
+fn add<S: Simd, F: Format>(simd: S, chunk: &Chunk<S>, x: &[f32; CHUNK], total: S::F) -> S::F {
+    let (x, _) = x.as_chunks::<LANES>();
+    let parts = if F::HALVES { 2 } else { 1 };
+    let vectors = VECTORS / parts;
+    let mut total = total;
     for part in 0..parts {
-        let mut products = [0.0; LANES];
-        for vector in 0..vectors {
-            for lane in 0..LANES {
-                let i = (part * vectors + vector) * LANES + lane;
-                products[lane] = fma.fma(chunk.levels[i], x[i], products[lane]);
-            }
+        let mut products = simd.mul(chunk.levels[part * vectors], simd.load(&x[part * vectors]));
+        for vector in part * vectors + 1..(part + 1) * vectors {
+            products = simd.mul_add(chunk.levels[vector], simd.load(&x[vector]), products);
         }
-        for lane in 0..LANES {
-            totals[lane] = fma.fma(products[lane], chunk.scales[part], totals[lane]);
-        }
+        total = simd.mul_add(products, simd.splat(chunk.scales[part]), total);
     }
-}
-
-/// The sum of the lanes, in pairs.
-#[inline(always)]
-fn sum(lanes: &[f32; LANES]) -> f32 {
-    let four: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
+    total
 }

@@ -5,9 +5,10 @@
 
 use std::cell::RefCell;
 
-use super::format::{CHUNK, Format, Visit};
+use super::format::{CHUNK, Format, VECTORS, Visit};
 use super::{Output, column_blocks};
-use crate::isa::{Fma, compiled_for_each};
+use crate::isa::compiled_for_each;
+use crate::simd::{LANES, Simd, each};
 use crate::threads;
 use crate::{Float, Isa};
 
@@ -97,15 +98,26 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn unpack_rows<A: Fma, F: Format>(_: A, format: F, first: usize, columns: usize, block: &mut [f32]) {
+fn unpack_rows<S: Simd, F: Format>(simd: S, format: F, first: usize, columns: usize, block: &mut [f32]) {
     for (row, weights) in block.chunks_exact_mut(columns.max(1)).enumerate() {
         for (c, to) in weights.chunks_mut(CHUNK).enumerate() {
-            let weights = format.chunk(first + row, c).weights::<F>();
+            let weights = format.chunk(simd, first + row, c).weights::<F>(simd);
             match <&mut [f32; CHUNK]>::try_from(&mut *to) {
-                Ok(to) => *to = weights,
-                Err(_) => to.copy_from_slice(&weights[..to.len()]),
+                Ok(to) => store(simd, weights, to),
+                Err(_) => {
+                    let mut padded = [0.0; CHUNK];
+                    store(simd, weights, &mut padded);
+                    to.copy_from_slice(&padded[..to.len()]);
+                }
             }
         }
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd>(simd: S, weights: [S::F; VECTORS], to: &mut [f32; CHUNK]) {
+    for (to, weights) in to.as_chunks_mut().0.iter_mut().zip(weights) {
+        simd.store(weights, to);
     }
 }
 
@@ -115,17 +127,35 @@ compiled_for_each! {
 
 /// Products of [`HEIGHT`] rows of weights, `[HEIGHT, K]`, with a panel, `[K, WIDTH]`.
 #[inline(always)]
-fn tile_body<A: Fma>(fma: A, weights: &[f32], panel: &[f32], sums: &mut [[f32; WIDTH]; HEIGHT]) {
+fn tile_body<S: Simd>(simd: S, weights: &[f32], panel: &[f32], sums: &mut [[f32; WIDTH]; HEIGHT]) {
     let columns = weights.len() / HEIGHT;
-    let rows: [&[f32]; HEIGHT] = std::array::from_fn(|i| &weights[i * columns..][..columns]);
+    let rows: [&[f32]; HEIGHT] = each!(i => &weights[i * columns..][..columns]);
     let panel = &panel.as_chunks::<WIDTH>().0[..columns];
-    let mut totals = [[0.0; WIDTH]; HEIGHT];
+    let mut totals = [[simd.splat(0.0); WIDTH / LANES]; HEIGHT];
     for k in 0..columns {
-        for i in 0..HEIGHT {
-            for j in 0..WIDTH {
-                totals[i][j] = fma.fma(rows[i][k], panel[k][j], totals[i][j]);
-            }
+        multiply(simd, each!(i => rows[i][k]), &panel[k], &mut totals);
+    }
+    for (sums, totals) in sums.iter_mut().zip(totals) {
+        for (sums, totals) in sums.as_chunks_mut().0.iter_mut().zip(totals) {
+            simd.store(totals, sums);
         }
     }
-    *sums = totals;
+}
+
+/// Adds the products of one weight of each row with one column of a panel.
+#[inline(always)]
+pub(super) fn multiply<S: Simd>(
+    simd: S,
+    weights: [f32; HEIGHT],
+    column: &[f32; WIDTH],
+    totals: &mut [[S::F; WIDTH / LANES]; HEIGHT],
+) {
+    let (column, _) = column.as_chunks();
+    let column: [S::F; WIDTH / LANES] = each!(j => simd.load(&column[j]));
+    for (weight, totals) in weights.into_iter().zip(totals) {
+        let weight = simd.splat(weight);
+        for (total, column) in totals.iter_mut().zip(column) {
+            *total = simd.mul_add(weight, column, *total);
+        }
+    }
 }

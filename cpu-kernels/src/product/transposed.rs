@@ -1,9 +1,10 @@
 //! Products along the other axis, `x W`: what gradients with respect to activations are.
 
 use super::format::CHUNK;
-use super::many::{HEIGHT, Unpack, WIDTH, panels, with_scratch};
+use super::many::{HEIGHT, Unpack, WIDTH, multiply, panels, with_scratch};
 use super::{Matrix, Rows};
-use crate::isa::{Fma, compiled_for_each};
+use crate::isa::compiled_for_each;
+use crate::simd::{LANES, Simd, each};
 use crate::threads;
 use crate::{Float, Isa};
 
@@ -65,21 +66,22 @@ compiled_for_each! {
 /// Adds the products of [`HEIGHT`] columns of weights, whose rows lie `stride` apart, with a panel. What lies past the last
 /// column is multiplied too, and never read.
 #[inline(always)]
-fn tile_body<A: Fma>(
-    fma: A,
+fn tile_body<S: Simd>(
+    simd: S,
     weights: &[f32],
     stride: usize,
     panel: &[f32],
     sums: &mut [[f32; WIDTH]; HEIGHT],
 ) {
-    let mut totals = *sums;
-    for (row, panel) in panel.as_chunks::<WIDTH>().0.iter().enumerate() {
+    let mut totals: [[S::F; WIDTH / LANES]; HEIGHT] =
+        each!(i => each!(j => simd.load(&sums[i].as_chunks().0[j])));
+    for (row, column) in panel.as_chunks().0.iter().enumerate() {
         let weights = &weights[row * stride..][..HEIGHT];
-        for i in 0..HEIGHT {
-            for j in 0..WIDTH {
-                totals[i][j] = fma.fma(weights[i], panel[j], totals[i][j]);
-            }
+        multiply(simd, each!(i => weights[i]), column, &mut totals);
+    }
+    for (sums, totals) in sums.iter_mut().zip(totals) {
+        for (sums, totals) in sums.as_chunks_mut().0.iter_mut().zip(totals) {
+            simd.store(totals, sums);
         }
     }
-    *sums = totals;
 }

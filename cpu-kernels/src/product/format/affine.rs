@@ -3,8 +3,9 @@
 use half::{bf16, f16};
 
 use super::super::matrix::{Affine, Values};
-use super::{CHUNK, Chunk, Format, Visit, array};
+use super::{CHUNK, Chunk, Format, VECTORS, Visit, array};
 use crate::Float;
+use crate::simd::{LANES, Simd, each};
 
 /// Codes of `BITS` bits, of which each 32 fill `BITS` words.
 #[derive(Clone, Copy)]
@@ -22,38 +23,34 @@ impl<S: Float, const BITS: usize> Format for Codes<'_, S, BITS> {
     const MINS: bool = true;
 
     #[inline(always)]
-    fn chunk(&self, n: usize, c: usize) -> Chunk {
+    fn chunk<V: Simd>(&self, simd: V, n: usize, c: usize) -> Chunk<V> {
         let words: &[u32; BITS] = array(self.codes, (n * self.chunks + c) * BITS);
         let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
-        Chunk::shifted(self.scales[group].to_f32(), self.biases[group].to_f32(), levels(words))
+        Chunk::shifted(self.scales[group].to_f32(), self.biases[group].to_f32(), levels(simd, words))
     }
 }
 
-/// The codes of a chunk as numbers.
+/// The codes of a chunk as numbers. Vector `i` holds the codes from bit `8 * BITS * i` on; where they do not lie in one
+/// word, each lane takes the word in which its code begins, and the next for what crosses over.
 #[inline(always)]
-fn levels<const BITS: usize>(words: &[u32; BITS]) -> [f32; CHUNK] {
-    if matches!(BITS, 2 | 4 | 8) {
-        // No code crosses the end of a word.
-        let codes = 32 / BITS;
-        return std::array::from_fn(|i| {
-            (words[i / codes] >> (i % codes * BITS) & mask::<BITS>()) as i32 as f32
-        });
-    }
-    // Eight codes fill a whole number of bytes.
-    let mut levels = [0.0; CHUNK];
-    for (eight, levels) in levels.chunks_exact_mut(8).enumerate() {
-        let (word, shift) = (eight * 8 * BITS / 32, eight * 8 * BITS % 32);
-        let next = if word + 1 < BITS { words[word + 1] } else { 0 };
-        let bits = (u64::from(next) << 32 | u64::from(words[word])) >> shift;
-        for (i, level) in levels.iter_mut().enumerate() {
-            *level = ((bits >> (i * BITS)) as u32 & mask::<BITS>()) as i32 as f32;
+fn levels<S: Simd, const BITS: usize>(simd: S, words: &[u32; BITS]) -> [S::F; VECTORS] {
+    let mask = simd.splat_bits((1 << BITS) - 1);
+    each!(i => {
+        let bit = |lane: usize| (i * LANES + lane) * BITS;
+        let shifts: [u32; LANES] = each!(lane => (bit(lane) % 32) as u32);
+        let here: [u32; LANES] = each!(lane => words[bit(lane) / 32]);
+        let mut codes = simd.shr_each(simd.words(&here), simd.words(&shifts));
+        if !matches!(BITS, 2 | 4 | 8) {
+            // Shifted by 32 or more, what does not cross over is gone.
+            let next: [u32; LANES] = each!(lane => words[(bit(lane) / 32 + 1).min(BITS - 1)]);
+            let over: [u32; LANES] = each!(lane => {
+                let shift = (bit(lane) % 32) as u32;
+                if shift as usize + BITS > 32 { 32 - shift } else { 32 }
+            });
+            codes = simd.or(codes, simd.shl_each(simd.words(&next), simd.words(&over)));
         }
-    }
-    levels
-}
-
-const fn mask<const BITS: usize>() -> u32 {
-    (1 << BITS) - 1
+        simd.to_float(simd.and(codes, mask))
+    })
 }
 
 pub(in crate::product) fn visit<V: Visit>(parts: Affine<'_>, columns: usize, visit: V) -> V::Result {

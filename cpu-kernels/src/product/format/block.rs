@@ -2,13 +2,13 @@
 
 use half::f16;
 
-use super::{CHUNK, Chunk, Format, Visit, array};
-use crate::Float;
+use super::{CHUNK, Chunk, Format, VECTORS, Visit, array};
 use crate::blocks::BlockFormat;
+use crate::simd::{LANES, Simd, each};
 
 #[inline(always)]
-fn half(bytes: &[u8], at: usize) -> f32 {
-    Float::to_f32(f16::from_le_bytes(*array(bytes, at)))
+fn half<S: Simd>(simd: S, bytes: &[u8], at: usize) -> f32 {
+    simd.half(f16::from_le_bytes(*array(bytes, at)))
 }
 
 /// Rows of blocks of `BYTES` bytes.
@@ -26,27 +26,51 @@ impl<'a, const BYTES: usize> Blocks<'a, BYTES> {
     }
 }
 
-/// Low nibbles, then high ones, less `zero`.
+/// Low nibbles, then high ones.
 #[inline(always)]
-fn nibbles(qs: &[u8; 16], zero: i32) -> [f32; CHUNK] {
-    std::array::from_fn(|i| {
-        let level = if i < 16 { qs[i] & 0x0f } else { qs[i - 16] >> 4 };
-        (i32::from(level) - zero) as f32
-    })
+fn nibbles<S: Simd>(simd: S, qs: &[u8; 16]) -> [S::I; VECTORS] {
+    let (a, b) = (simd.bytes(array(qs, 0)), simd.bytes(array(qs, LANES)));
+    let low = simd.splat_bits(0x0f);
+    [simd.and(a, low), simd.and(b, low), simd.shr(a, 4), simd.shr(b, 4)]
 }
 
 /// [`nibbles`] with a fifth bit above each.
 #[inline(always)]
-fn five_bits(qs: &[u8; 16], high: u32, zero: i32) -> [f32; CHUNK] {
-    std::array::from_fn(|i| {
-        let low = if i < 16 { qs[i] & 0x0f } else { qs[i - 16] >> 4 };
-        let level = u32::from(low) | (high >> i & 1) << 4;
-        (level as i32 - zero) as f32
+fn five_bits<S: Simd>(simd: S, qs: &[u8; 16], high: &[u8; 4]) -> [S::I; VECTORS] {
+    let (nibbles, fifth) = (nibbles(simd, qs), simd.splat_bits(0x10));
+    let high = simd.splat_bits(u32::from_le_bytes(*high));
+    each!(i => {
+        // Bit `8 i + lane` comes to stand at bit 4.
+        let left: [u32; LANES] = each!(lane => (4 - (8 * i + lane) as i32).max(0) as u32);
+        let right: [u32; LANES] = each!(lane => ((8 * i + lane) as i32 - 4).max(0) as u32);
+        let moved = if i == 0 { simd.shl_each(high, simd.words(&left)) } else { high };
+        let moved = simd.shr_each(moved, simd.words(&right));
+        simd.or(nibbles[i], simd.and(moved, fifth))
     })
 }
 
+/// Levels as floats, less `zero`.
+#[inline(always)]
+fn floats<S: Simd>(simd: S, levels: [S::I; VECTORS], zero: u32) -> [S::F; VECTORS] {
+    let zeros = simd.splat_bits(zero);
+    each!(i => simd.to_float(if zero == 0 { levels[i] } else { simd.sub(levels[i], zeros) }))
+}
+
+/// The field of `mask` at bit `shift` of each of 32 bytes.
+#[inline(always)]
+fn field<S: Simd>(simd: S, bytes: &[u8; CHUNK], shift: usize, mask: u32) -> [S::I; VECTORS] {
+    let mask = simd.splat_bits(mask);
+    each!(i => simd.and(simd.shr(simd.bytes(array(bytes, i * LANES)), shift as u32), mask))
+}
+
+/// Levels with more bits above them.
+#[inline(always)]
+fn above<S: Simd>(simd: S, low: [S::I; VECTORS], high: [S::I; VECTORS], bits: u32) -> [S::I; VECTORS] {
+    each!(i => simd.or(low[i], simd.shl(high[i], bits)))
+}
+
 macro_rules! legacy {
-    ($name:ident, $bytes:literal, $mins:literal, |$block:ident| $chunk:expr) => {
+    ($name:ident, $bytes:literal, $mins:literal, |$simd:ident, $block:ident| $chunk:expr) => {
         #[derive(Clone, Copy)]
         struct $name<'a>(Blocks<'a, $bytes>);
 
@@ -54,7 +78,8 @@ macro_rules! legacy {
             const MINS: bool = $mins;
 
             #[inline(always)]
-            fn chunk(&self, n: usize, c: usize) -> Chunk {
+            fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
+                let $simd = simd;
                 let $block = self.0.block(n, c);
                 $chunk
             }
@@ -62,23 +87,29 @@ macro_rules! legacy {
     };
 }
 
-legacy!(Q4_0, 18, false, |b| Chunk::symmetric(half(b, 0), nibbles(array(b, 2), 8)));
-legacy!(Q4_1, 20, true, |b| Chunk::shifted(half(b, 0), half(b, 2), nibbles(array(b, 4), 0)));
-legacy!(Q5_0, 22, false, |b| {
-    Chunk::symmetric(half(b, 0), five_bits(array(b, 6), u32::from_le_bytes(*array(b, 2)), 16))
+legacy!(Q4_0, 18, false, |simd, b| {
+    Chunk::symmetric(half(simd, b, 0), floats(simd, nibbles(simd, array(b, 2)), 8))
 });
-legacy!(Q5_1, 24, true, |b| {
-    Chunk::shifted(half(b, 0), half(b, 2), five_bits(array(b, 8), u32::from_le_bytes(*array(b, 4)), 0))
+legacy!(Q4_1, 20, true, |simd, b| {
+    Chunk::shifted(half(simd, b, 0), half(simd, b, 2), floats(simd, nibbles(simd, array(b, 4)), 0))
 });
-legacy!(Q8_0, 34, false, |b| {
-    Chunk::symmetric(half(b, 0), array::<_, CHUNK>(b, 2).map(|q| f32::from(q.cast_signed())))
+legacy!(Q5_0, 22, false, |simd, b| {
+    Chunk::symmetric(half(simd, b, 0), floats(simd, five_bits(simd, array(b, 6), array(b, 2)), 16))
+});
+legacy!(Q5_1, 24, true, |simd, b| {
+    let levels = floats(simd, five_bits(simd, array(b, 8), array(b, 4)), 0);
+    Chunk::shifted(half(simd, b, 0), half(simd, b, 2), levels)
+});
+legacy!(Q8_0, 34, false, |simd, b| {
+    let levels = each!(i => simd.to_float(simd.signed_bytes(array(b, 2 + i * LANES))));
+    Chunk::symmetric(half(simd, b, 0), levels)
 });
 
 /// Chunks of a block of the K formats.
 const CHUNKS: usize = 8;
 
 macro_rules! k {
-    ($name:ident, $bytes:literal, $halves:literal, $mins:literal, |$block:ident, $c:ident| $chunk:expr) => {
+    ($name:ident, $bytes:literal, $halves:literal, $mins:literal, |$simd:ident, $block:ident, $c:ident| $chunk:expr) => {
         #[derive(Clone, Copy)]
         struct $name<'a>(Blocks<'a, $bytes>);
 
@@ -87,7 +118,8 @@ macro_rules! k {
             const MINS: bool = $mins;
 
             #[inline(always)]
-            fn chunk(&self, n: usize, c: usize) -> Chunk {
+            fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
+                let $simd = simd;
                 let ($block, $c) = (self.0.block(n, c / CHUNKS), c % CHUNKS);
                 $chunk
             }
@@ -95,62 +127,48 @@ macro_rules! k {
     };
 }
 
-k!(Q2K, 84, true, true, |b, c| {
+k!(Q2K, 84, true, true, |simd, b, c| {
     // 16 bytes of scales, 64 of levels: four chunks in the four fields of the same 32 bytes.
-    let (d, dmin) = (half(b, 80), half(b, 82));
-    let qs: &[u8; CHUNK] = array(b, 16 + c / 4 * 32);
-    let shift = c % 4 * 2;
+    let (d, dmin) = (half(simd, b, 80), half(simd, b, 82));
+    let levels = field(simd, array(b, 16 + c / 4 * 32), c % 4 * 2, 3);
     let scales = [b[2 * c], b[2 * c + 1]];
     Chunk {
-        levels: qs.map(|q| f32::from(q >> shift & 3)),
+        levels: floats(simd, levels, 0),
         scales: scales.map(|s| d * f32::from(s & 0x0f)),
         mins: scales.map(|s| -(dmin * f32::from(s >> 4))),
     }
 });
-k!(Q3K, 110, true, false, |b, c| {
-    let (d, hmask) = (half(b, 108), array::<_, CHUNK>(b, 0));
-    let qs: &[u8; CHUNK] = array(b, 32 + c / 4 * 32);
-    let shift = c % 4 * 2;
+k!(Q3K, 110, true, false, |simd, b, c| {
+    let d = half(simd, b, 108);
+    let low = field(simd, array(b, 32 + c / 4 * 32), c % 4 * 2, 3);
+    let high = field(simd, array(b, 0), c, 1);
     let scale = |i: usize| {
         let low = b[96 + i % 8] >> (i / 8 * 4) & 0x0f;
         let high = b[104 + i % 4] >> (i / 4 * 2) & 3;
         d * f32::from(i16::from(low | high << 4) - 32)
     };
-    Chunk {
-        levels: std::array::from_fn(|i| {
-            let level = qs[i] >> shift & 3 | (hmask[i] >> c & 1) << 2;
-            f32::from(i16::from(level) - 4)
-        }),
-        scales: [scale(2 * c), scale(2 * c + 1)],
-        mins: [0.0; 2],
-    }
+    let levels = floats(simd, above(simd, low, high, 2), 4);
+    Chunk { levels, scales: [scale(2 * c), scale(2 * c + 1)], mins: [0.0; 2] }
 });
-k!(Q4K, 144, false, true, |b, c| {
-    let (d, dmin) = (half(b, 0), half(b, 2));
+k!(Q4K, 144, false, true, |simd, b, c| {
     let (scale, min) = scale_and_min(array(b, 4), c);
-    let qs: &[u8; CHUNK] = array(b, 16 + c / 2 * 32);
-    let shift = c % 2 * 4;
-    Chunk::shifted(d * scale, -(dmin * min), qs.map(|q| f32::from(q >> shift & 0x0f)))
+    let levels = field(simd, array(b, 16 + c / 2 * 32), c % 2 * 4, 0x0f);
+    Chunk::shifted(half(simd, b, 0) * scale, -(half(simd, b, 2) * min), floats(simd, levels, 0))
 });
-k!(Q5K, 176, false, true, |b, c| {
-    let (d, dmin) = (half(b, 0), half(b, 2));
+k!(Q5K, 176, false, true, |simd, b, c| {
     let (scale, min) = scale_and_min(array(b, 4), c);
-    let (high, qs) = (array::<_, CHUNK>(b, 16), array::<_, CHUNK>(b, 48 + c / 2 * 32));
-    let shift = c % 2 * 4;
-    let levels = std::array::from_fn(|i| f32::from(qs[i] >> shift & 0x0f | (high[i] >> c & 1) << 4));
-    Chunk::shifted(d * scale, -(dmin * min), levels)
+    let low = field(simd, array(b, 48 + c / 2 * 32), c % 2 * 4, 0x0f);
+    let high = field(simd, array(b, 16), c, 1);
+    let levels = floats(simd, above(simd, low, high, 4), 0);
+    Chunk::shifted(half(simd, b, 0) * scale, -(half(simd, b, 2) * min), levels)
 });
-k!(Q6K, 210, true, false, |b, c| {
-    let d = half(b, 208);
+k!(Q6K, 210, true, false, |simd, b, c| {
+    let d = half(simd, b, 208);
     // Four chunks share 64 bytes of low nibbles and 32 of high pairs.
-    let ql: &[u8; CHUNK] = array(b, c / 4 * 64 + c % 2 * 32);
-    let qh: &[u8; CHUNK] = array(b, 128 + c / 4 * 32);
-    let (low, high) = (c % 4 / 2 * 4, c % 4 * 2);
-    let levels = std::array::from_fn(|i| {
-        let level = ql[i] >> low & 0x0f | (qh[i] >> high & 3) << 4;
-        f32::from(i16::from(level) - 32)
-    });
+    let low = field(simd, array(b, c / 4 * 64 + c % 2 * 32), c % 4 / 2 * 4, 0x0f);
+    let high = field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3);
     let scale = |i: usize| d * f32::from(b[192 + i].cast_signed());
+    let levels = floats(simd, above(simd, low, high, 4), 32);
     Chunk { levels, scales: [scale(2 * c), scale(2 * c + 1)], mins: [0.0; 2] }
 });
 

@@ -1,7 +1,37 @@
 //! Floating-point weights.
 
-use super::{CHUNK, Chunk, Format, array};
+use half::{bf16, f16};
+
+use super::{CHUNK, Chunk, Format, VECTORS, array};
 use crate::Float;
+use crate::simd::{LANES, Simd, each};
+
+/// Elements that can be loaded as vectors.
+pub(in crate::product) trait Element: Float {
+    fn vector<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn vector<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        simd.load(from)
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    fn vector<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        simd.halves(from)
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn vector<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        // The upper half of a float32.
+        simd.bits_to_float(simd.shl(simd.shorts(&from.map(bf16::to_bits)), 16))
+    }
+}
 
 /// Rows whose elements lie side by side.
 #[derive(Clone, Copy)]
@@ -11,19 +41,29 @@ pub(in crate::product) struct Rows<'a, T> {
     pub(in crate::product) columns: usize,
 }
 
-impl<T: Float> Format for Rows<'_, T> {
+impl<T: Element> Format for Rows<'_, T> {
     #[inline(always)]
-    fn chunk(&self, n: usize, c: usize) -> Chunk {
+    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
         let start = n * self.row_stride + c * CHUNK;
         let left = self.columns - c * CHUNK;
         let levels = if left >= CHUNK {
-            array::<_, CHUNK>(self.values, start).map(Float::to_f32)
+            let values: &[T; CHUNK] = array(self.values, start);
+            each!(i => T::vector(simd, array(values, i * LANES)))
         } else {
-            let rest = &self.values[start..start + left];
-            std::array::from_fn(|i| rest.get(i).map_or(0.0, |value| value.to_f32()))
+            padded(simd, left, |i| self.values[start + i].to_f32())
         };
         Chunk::symmetric(1.0, levels)
     }
+}
+
+/// The last, incomplete chunk of a row.
+#[inline(always)]
+fn padded<S: Simd>(simd: S, left: usize, value: impl Fn(usize) -> f32) -> [S::F; VECTORS] {
+    let mut levels = [0.0; CHUNK];
+    for (i, level) in levels.iter_mut().enumerate().take(left) {
+        *level = value(i);
+    }
+    each!(i => simd.load(array(&levels, i * LANES)))
 }
 
 /// Rows whose elements lie apart, as in a transposed matrix.
@@ -35,17 +75,12 @@ pub(in crate::product) struct Strided<'a, T> {
     pub(in crate::product) columns: usize,
 }
 
-impl<T: Float> Format for Strided<'_, T> {
+impl<T: Element> Format for Strided<'_, T> {
     #[inline(always)]
-    fn chunk(&self, n: usize, c: usize) -> Chunk {
-        let levels = std::array::from_fn(|i| {
-            let column = c * CHUNK + i;
-            if column < self.columns {
-                self.values[n * self.row_stride + column * self.column_stride].to_f32()
-            } else {
-                0.0
-            }
-        });
-        Chunk::symmetric(1.0, levels)
+    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
+        let start = n * self.row_stride + c * CHUNK * self.column_stride;
+        let left = self.columns - c * CHUNK;
+        let value = |i: usize| self.values[start + i * self.column_stride].to_f32();
+        Chunk::symmetric(1.0, padded(simd, left, value))
     }
 }

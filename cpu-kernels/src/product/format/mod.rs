@@ -4,8 +4,13 @@ pub(super) mod affine;
 pub(super) mod block;
 pub(super) mod dense;
 
+use crate::simd::{LANES, Simd, each};
+
 /// Weights that are unpacked at once: the elements `32 c ..` of a row are its chunk `c`.
 pub(super) const CHUNK: usize = 32;
+
+/// Vectors of a chunk.
+pub(super) const VECTORS: usize = CHUNK / LANES;
 
 /// A layout of weights. Everything in it is inlined into the kernels' loops.
 pub(super) trait Format: Copy + Send + Sync {
@@ -15,38 +20,38 @@ pub(super) trait Format: Copy + Send + Sync {
     const MINS: bool = false;
 
     /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
-    fn chunk(&self, n: usize, c: usize) -> Chunk;
+    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S>;
 }
 
 /// Weights `scale * level + min`, 32 of them.
-pub(super) struct Chunk {
-    pub(super) levels: [f32; CHUNK],
+pub(super) struct Chunk<S: Simd> {
+    pub(super) levels: [S::F; VECTORS],
     /// Of the first half and the second; the same unless the layout has [`Format::HALVES`].
     pub(super) scales: [f32; 2],
     /// Likewise; 0 unless the layout has [`Format::MINS`].
     pub(super) mins: [f32; 2],
 }
 
-impl Chunk {
+impl<S: Simd> Chunk<S> {
     /// Levels of which all have the same scale.
     #[inline(always)]
-    fn symmetric(scale: f32, levels: [f32; CHUNK]) -> Self {
+    fn symmetric(scale: f32, levels: [S::F; VECTORS]) -> Self {
         Chunk { levels, scales: [scale; 2], mins: [0.0; 2] }
     }
 
     /// Levels of which all have the same scale and minimum.
     #[inline(always)]
-    fn shifted(scale: f32, min: f32, levels: [f32; CHUNK]) -> Self {
+    fn shifted(scale: f32, min: f32, levels: [S::F; VECTORS]) -> Self {
         Chunk { levels, scales: [scale; 2], mins: [min; 2] }
     }
 
     /// The weights themselves.
     #[inline(always)]
-    pub(super) fn weights<F: Format>(&self) -> [f32; CHUNK] {
-        std::array::from_fn(|i| {
-            let half = if F::HALVES { i / (CHUNK / 2) } else { 0 };
-            let scaled = self.scales[half] * self.levels[i];
-            if F::MINS { scaled + self.mins[half] } else { scaled }
+    pub(super) fn weights<F: Format>(&self, simd: S) -> [S::F; VECTORS] {
+        each!(i => {
+            let half = if F::HALVES { i / (VECTORS / 2) } else { 0 };
+            let scaled = simd.mul(simd.splat(self.scales[half]), self.levels[i]);
+            if F::MINS { simd.add(scaled, simd.splat(self.mins[half])) } else { scaled }
         })
     }
 }
