@@ -281,7 +281,7 @@ fn what_is_not_finite_stays_so_and_tiny_numbers_are_not_lost() {
             let matrix = Matrix::dense([3, 2], dense).unwrap();
             product(
                 isa,
-                &vec![1.0f32, 0.0].repeat(length),
+                &[1.0f32, 0.0].repeat(length),
                 rows,
                 &mut [Output { weights: matrix, out: &mut out }],
             );

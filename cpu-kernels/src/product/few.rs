@@ -141,15 +141,15 @@ fn dot_rows<S: Simd, F: Format, const M: usize>(
 #[inline(always)]
 fn add<S: Simd, F: Format>(simd: S, chunk: &Chunk<S>, x: &[f32; CHUNK], total: S::F) -> S::F {
     let (x, _) = x.as_chunks::<LANES>();
-    let parts = if F::HALVES { 2 } else { 1 };
-    let vectors = VECTORS / parts;
+    let size = if F::HALVES { VECTORS / 2 } else { VECTORS };
+    let parts = chunk.levels.chunks_exact(size).zip(x.chunks_exact(size)).zip(chunk.scales);
     let mut total = total;
-    for part in 0..parts {
-        let mut products = simd.mul(chunk.levels[part * vectors], simd.load(&x[part * vectors]));
-        for vector in part * vectors + 1..(part + 1) * vectors {
-            products = simd.mul_add(chunk.levels[vector], simd.load(&x[vector]), products);
+    for ((levels, x), scale) in parts {
+        let mut products = simd.mul(levels[0], simd.load(&x[0]));
+        for (levels, x) in levels[1..].iter().zip(&x[1..]) {
+            products = simd.mul_add(*levels, simd.load(x), products);
         }
-        total = simd.mul_add(products, simd.splat(chunk.scales[part]), total);
+        total = simd.mul_add(products, simd.splat(scale), total);
     }
     total
 }
