@@ -30,7 +30,12 @@ fn main() {
             let mut times: Vec<f64> = (0..7)
                 .map(|_| {
                     let start = Instant::now();
-                    product(Isa::best(), &x, rows, &mut [Output { weights: matrix(n), out: black_box(&mut out) }]);
+                    product(
+                        Isa::best(),
+                        &x,
+                        rows,
+                        &mut [Output { weights: matrix(n), out: black_box(&mut out) }],
+                    );
                     start.elapsed().as_secs_f64()
                 })
                 .collect();

@@ -3,7 +3,7 @@
 //!
 //! The expected values and words were written by `data/make_blocks.py`.
 
-use cpu_kernels::blocks::{Affine, BlockError, BlockFormat, dequantize, to_affine};
+use cpu_kernels::blocks::{Affine, BlockError, BlockFormat, check, dequantize, to_affine};
 
 struct Case {
     format: BlockFormat,
@@ -146,6 +146,23 @@ fn refusals() {
 
         let refused = to_affine(format, &bytes[1..]);
         assert_eq!(refused, Err(if format.is_affine() { partial } else { BlockError::NotAffine { format } }));
+    }
+}
+
+#[test]
+fn blocks_are_checked_as_their_values_are() {
+    for format in BlockFormat::ALL {
+        let size = format.block_bytes();
+        for at in 0..size - 1 {
+            let mut bytes = vec![1; 2 * size];
+            assert_eq!(check(format, &bytes), Ok(()));
+            bytes[size + at..size + at + 2].copy_from_slice(&0x7c00u16.to_le_bytes());
+            let mut values = vec![0.0; 2 * format.block_len()];
+            dequantize(format, &bytes, &mut values).unwrap();
+            let finite = values.iter().all(|value| value.is_finite());
+            assert_eq!(check(format, &bytes).is_ok(), finite, "{format}, byte {at}");
+        }
+        assert!(check(format, &vec![0; size + 1]).is_err());
     }
 }
 

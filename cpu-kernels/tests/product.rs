@@ -1,7 +1,9 @@
 //! Products with matrices in every layout, against sums in float64 over the weights that the layout stands for.
 
 use cpu_kernels::blocks::{self, BlockFormat};
-use cpu_kernels::product::{Affine, Dense, Matrix, Output, Rows, Values, product, product_transposed};
+use cpu_kernels::product::{
+    Affine, Dense, Matrix, Output, Rows, Values, product, product_transposed, unpack,
+};
 use cpu_kernels::{Isa, threads};
 use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
@@ -114,16 +116,8 @@ fn blocks(shape: [usize; 2], format: BlockFormat) -> Case {
     let mut numbers = Numbers::new(3);
     let count = shape[0] * shape[1] / format.block_len();
     let mut bytes: Vec<u8> = (0..count * format.block_bytes()).map(|_| numbers.word() as u8).collect();
-    let at: &[usize] = match format {
-        BlockFormat::Q4_0 | BlockFormat::Q5_0 | BlockFormat::Q8_0 => &[0],
-        BlockFormat::Q4_1 | BlockFormat::Q5_1 | BlockFormat::Q4K | BlockFormat::Q5K => &[0, 2],
-        BlockFormat::Q2K => &[80, 82],
-        BlockFormat::Q3K => &[108],
-        BlockFormat::Q6K => &[208],
-        other => panic!("where does {other} have its scales?"),
-    };
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
-        for at in at {
+        for at in format.scales() {
             block[*at..at + 2].copy_from_slice(&f16::from_f32(numbers.float()).to_le_bytes());
         }
     }
@@ -208,6 +202,17 @@ fn transposed_products_are_sums_over_the_rows() {
                 product_transposed(isa, &x, rows, case.matrix(), &mut out);
                 assert_close(&out, &expected, &format!("{} {rows:?} {isa}", case.name));
             }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_is_unpacked_to_the_bits_of_its_weights() {
+    for case in cases() {
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; case.weights.len()];
+            unpack(isa, case.matrix(), &mut out);
+            assert_eq!(out, case.weights, "{} {isa}", case.name);
         }
     }
 }

@@ -66,6 +66,7 @@ pub mod fft;
 pub mod graph;
 pub mod io;
 pub mod kernel;
+pub mod kernels;
 pub mod linalg;
 pub mod loss;
 pub mod memory;
@@ -85,8 +86,8 @@ pub use element::Element;
 pub use error::{Error, Result};
 pub use num_complex::Complex32;
 pub use ops::{
-    AttentionMask, Axes, BlockMasks, ConvOptions, ConvTransposeOptions, Frequencies, Join, Padding,
-    Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate, depends,
-    einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
+    AttentionMask, Axes, BlockFormat, BlockMasks, Blocks, ConvOptions, ConvTransposeOptions, Frequencies,
+    Join, Padding, Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate,
+    depends, einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
 };
 pub use stream::Stream;

@@ -36,6 +36,7 @@ pub use affine::{Affine, to_affine};
 pub use error::BlockError;
 
 use groups::{Offset, for_each_group};
+use half::f16;
 use std::fmt;
 
 /// A block format, by ggml's name without the underscore before the `K`.
@@ -145,6 +146,17 @@ impl BlockFormat {
         }
     }
 
+    /// Where a block has its float16 numbers, counted in bytes: what everything in it is multiplied by.
+    pub const fn scales(self) -> &'static [usize] {
+        match self {
+            BlockFormat::Q4_0 | BlockFormat::Q5_0 | BlockFormat::Q8_0 => &[0],
+            BlockFormat::Q4_1 | BlockFormat::Q5_1 | BlockFormat::Q4K | BlockFormat::Q5K => &[0, 2],
+            BlockFormat::Q2K => &[80, 82],
+            BlockFormat::Q3K => &[108],
+            BlockFormat::Q6K => &[208],
+        }
+    }
+
     /// Whether [`to_affine`] takes the format: MLX has no groups of 16.
     pub const fn is_affine(self) -> bool {
         self.group_len() == affine::GROUP_SIZE
@@ -162,6 +174,23 @@ impl BlockFormat {
 impl fmt::Display for BlockFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Whether `bytes` are whole blocks whose values are all finite.
+///
+/// # Errors
+/// When they are not.
+pub fn check(format: BlockFormat, bytes: &[u8]) -> Result<(), BlockError> {
+    format.elements(bytes)?;
+    let finite = |block: &[u8]| {
+        format.scales().iter().all(|at| f16::from_le_bytes([block[*at], block[at + 1]]).is_finite())
+    };
+    match bytes.chunks_exact(format.block_bytes()).position(|block| !finite(block)) {
+        Some(block) => {
+            Err(BlockError::NotFinite { format, group: block * format.block_len() / format.group_len() })
+        }
+        None => Ok(()),
     }
 }
 

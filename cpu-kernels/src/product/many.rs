@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use super::format::{CHUNK, Format, VECTORS, Visit};
-use super::{Output, column_blocks};
+use super::{Matrix, Output, column_blocks};
 use crate::isa::compiled_for_each;
 use crate::simd::{LANES, Simd, each};
 use crate::threads;
@@ -77,6 +77,24 @@ pub(super) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
     });
 }
 
+/// All weights of a matrix, `[N, K]`.
+///
+/// # Panics
+/// When `out` has another length than the shape says.
+pub fn unpack<T: Float>(isa: Isa, weights: Matrix<'_>, out: &mut [T]) {
+    let columns = weights.columns();
+    assert_eq!(out.len(), weights.rows() * columns, "the output is not [N, K]");
+    let parts = out.chunks_mut(BLOCK * columns.max(1)).enumerate();
+    threads::for_each(parts.collect(), |(block, out)| {
+        with_scratch(out.len(), |scratch| {
+            weights.visit(Unpack { isa, first: block * BLOCK, columns, block: &mut *scratch });
+            for (to, from) in out.iter_mut().zip(scratch) {
+                *to = T::from_f32(*from);
+            }
+        });
+    });
+}
+
 /// Unpacks whole rows, from `first` on: `[count, K]`.
 pub(super) struct Unpack<'a> {
     pub(super) isa: Isa,
@@ -89,12 +107,12 @@ impl Visit for Unpack<'_> {
     type Result = ();
 
     fn visit<F: Format>(self, format: F) {
-        unpack(self.isa, format, self.first, self.columns, self.block);
+        unpack_block(self.isa, format, self.first, self.columns, self.block);
     }
 }
 
 compiled_for_each! {
-    fn unpack<F: Format>(format: F, first: usize, columns: usize, block: &mut [f32]) = unpack_rows
+    fn unpack_block<F: Format>(format: F, first: usize, columns: usize, block: &mut [f32]) = unpack_rows
 }
 
 #[inline(always)]

@@ -17,6 +17,7 @@ mod many;
 mod matrix;
 mod transposed;
 
+pub use many::unpack;
 pub use matrix::{Affine, Dense, Matrix, Misfit, Values};
 pub use transposed::product_transposed;
 

@@ -21,7 +21,7 @@
 
 use super::random::{Keys, uniform_for};
 use super::{Dropout, DynModule, Linear, Weight, find_mut};
-use crate::{Array, DType, Error, Quantized, Result};
+use crate::{Array, Blocks, DType, Error, Quantized, Result};
 
 /// What a new adapter is like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,7 +101,8 @@ impl Linear {
     /// One weight in place of a weight and its adapter; without an adapter, the map itself.
     ///
     /// The sum is computed in float32 and rounded to the weight's dtype. A quantized weight is quantized again in its own
-    /// layout, which may round away much of what was learned, or stays dense with `dequantize`.
+    /// layout, which may round away much of what was learned, or stays dense with `dequantize`. The blocks of a GGUF file
+    /// always become dense.
     ///
     /// # Errors
     /// When the adapter does not have the weight's shape.
@@ -122,6 +123,10 @@ impl Linear {
             Weight::Quantized(packed) => {
                 let base = packed.dequantize()?;
                 (base.dtype(), base.as_type(DType::F32)?)
+            }
+            Weight::Blocks(blocks) => {
+                let wide = Blocks { dtype: DType::F32, ..blocks.clone() };
+                (blocks.dtype, wide.dequantize()?)
             }
         };
         let delta = lora.delta()?;

@@ -1,7 +1,7 @@
 //! A weight matrix, dense or quantized. Layers do not care which.
 
 use super::{Children, ChildrenMut, Module};
-use crate::{Array, Quantization, Quantized, Result};
+use crate::{Array, Blocks, Quantization, Quantized, Result, kernels};
 
 /// A matrix of weights `[N, K]`.
 #[derive(Clone, Debug)]
@@ -10,6 +10,8 @@ pub enum Weight {
     Dense(Array),
     /// Packed codes with their scales.
     Quantized(Quantized),
+    /// The blocks of a GGUF file.
+    Blocks(Blocks),
 }
 
 impl Weight {
@@ -26,6 +28,7 @@ impl Weight {
         let shape = match self {
             Weight::Dense(weight) => weight.shape().to_vec(),
             Weight::Quantized(packed) => packed.shape(),
+            Weight::Blocks(blocks) => blocks.shape().to_vec(),
         };
         [0, 1].map(|axis| shape.get(axis).map_or(1, |n| *n as usize))
     }
@@ -36,8 +39,12 @@ impl Weight {
     /// When the last axis of `x` is not `K`.
     pub fn project(&self, x: &Array) -> Result<Array> {
         match self {
-            Weight::Dense(weight) => x.matmul(&weight.transpose(&[1, 0])?),
+            Weight::Dense(weight) => match kernels::project_dense(x, weight) {
+                Some(product) => product,
+                None => x.matmul(&weight.transpose(&[1, 0])?),
+            },
             Weight::Quantized(packed) => x.quantized_matmul(packed, true),
+            Weight::Blocks(blocks) => blocks.project(x),
         }
     }
 
@@ -49,6 +56,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => weight.take(indices, 0),
             Weight::Quantized(packed) => packed.take(indices)?.dequantize(),
+            Weight::Blocks(blocks) => blocks.take(indices),
         }
     }
 
@@ -60,6 +68,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => Ok(weight.clone()),
             Weight::Quantized(packed) => packed.dequantize(),
+            Weight::Blocks(blocks) => blocks.dequantize(),
         }
     }
 
@@ -68,6 +77,7 @@ impl Weight {
         match self {
             Weight::Dense(weight) => vec![weight],
             Weight::Quantized(packed) => packed.arrays().collect(),
+            Weight::Blocks(blocks) => vec![&blocks.bytes],
         }
     }
 }
@@ -87,6 +97,7 @@ impl Module for Weight {
             Weight::Quantized(Quantized { weight, scales, biases, .. }) => {
                 [weight, scales].into_iter().chain(biases).collect()
             }
+            Weight::Blocks(blocks) => vec![&mut blocks.bytes],
         };
         NAMES.map(str::to_owned).into_iter().zip(arrays.into_iter().map(|array| array as _)).collect()
     }

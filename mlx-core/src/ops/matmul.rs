@@ -2,7 +2,7 @@
 
 use super::positions::{Limit, inside};
 use crate::ffi::{self, c, door};
-use crate::{Array, DType, Device, Error, Result};
+use crate::{Array, DType, Device, Error, Result, kernels};
 
 impl Array {
     /// Matrix product over the last two axes; the axes before them are broadcast. `[.., M, K] x [.., K, N] -> [.., M, N]`
@@ -11,7 +11,7 @@ impl Array {
     /// When the inner axes differ, an operand is a scalar, or the dtypes are integers.
     #[doc(alias = "mlx_matmul")]
     pub fn matmul(&self, other: &Array) -> Result<Array> {
-        door::binary("matmul", c::mlx_matmul, self, other)
+        kernels::matmul(self, other).unwrap_or_else(|| ffi::ops::matmul(self, other))
     }
 
     /// `beta * c + alpha * (a b)`, with this array as `c`, which is broadcast to the product.

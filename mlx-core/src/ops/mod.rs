@@ -5,6 +5,7 @@
 
 mod attention;
 mod axes;
+mod blocks;
 mod conv;
 mod create;
 mod division;
@@ -22,6 +23,7 @@ mod sort;
 
 pub use attention::{AttentionMask, Frequencies, attention_with_sinks, scaled_dot_product_attention};
 pub use axes::Axes;
+pub use blocks::{BlockFormat, Blocks};
 pub use conv::{ConvOptions, ConvTransposeOptions};
 pub use elementwise::{depends, select};
 pub use index::Join;

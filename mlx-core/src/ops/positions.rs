@@ -29,6 +29,11 @@ pub(crate) fn plain<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether this thread builds a graph of MLX's own operations alone.
+pub(crate) fn is_plain() -> bool {
+    PLAIN.get()
+}
+
 /// The positions that are allowed: 0 to `last`, and `-wrap` to -1 counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
@@ -88,7 +93,7 @@ pub(super) fn checked_later(op: &'static str, positions: &Array, limits: &[Limit
     if let Some(empty) = limits.iter().find(|limit| limit.last < 0) {
         return Err(outside(op, 0, *empty));
     }
-    if Device::current() == Device::Gpu || PLAIN.get() {
+    if Device::current() == Device::Gpu || is_plain() {
         let bound = |f: fn(&Limit) -> i64| {
             let bounds: Vec<i32> = limits.iter().map(|limit| f(limit) as i32).collect();
             let length = [bounds.len() as i32];

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use super::matmul::{counted, matrices};
 use super::positions::{Limit, inside};
+use crate::kernels::{self, Layout};
 use crate::{Array, DType, Error, Result, ffi};
 
 /// How the weights of a matrix are packed.
@@ -219,7 +220,14 @@ impl Array {
             shape.push(outer);
             return Array::zeros(&shape, self.dtype());
         }
-        ffi::ops::quantized_matmul(self, packed, transpose)
+        let ours = match (Layout::of(packed.quantization), transpose) {
+            (Some(layout), true) => kernels::project(self, [(layout, packed.arrays().collect())]),
+            _ => None,
+        };
+        match ours {
+            Some(outputs) => outputs.map(|[product]| product),
+            None => ffi::ops::quantized_matmul(self, packed, transpose),
+        }
     }
 
     /// Products of matrices with packed ones, chosen by position: `result[i] = x[lhs[i]] x w[rhs[i]]ᵀ` with `transpose`,

@@ -1,7 +1,7 @@
 //! Tensors of GGUF files as arrays: packed where MLX has the format, dense where it does not.
 
 use cpu_kernels::blocks::{self, BlockFormat};
-use mlx_core::{Array, DType, Quantization, Quantized, nn};
+use mlx_core::{Array, Blocks, DType, Quantization, Quantized, kernels, nn};
 
 use super::{misshapen, missing, refuse, to_shape};
 use crate::Result;
@@ -9,7 +9,8 @@ use crate::gguf::{GgmlType, GgufFile, GgufTensor};
 
 /// A matrix of a GGUF file, of `[rows, columns]`.
 ///
-/// Formats whose groups have 32 elements are MLX's affine quantization with scales in float32, bit for bit. The others
+/// Where kernels of our own compute, packed tensors stay as they are in the file. Elsewhere they become what MLX has:
+/// formats whose groups have 32 elements are MLX's affine quantization with scales in float32, bit for bit. The others
 /// (Q2_K, Q3_K, Q6_K: groups of 16) become dense, which is as exact and larger.
 pub(super) fn matrix(
     file: &GgufFile,
@@ -18,6 +19,13 @@ pub(super) fn matrix(
     dtype: DType,
 ) -> Result<nn::Weight> {
     let format = match find(file, name, &[rows, columns])?.ty {
+        GgmlType::Block(format) if kernels::are_used() => {
+            let bytes = file.read(name)?;
+            blocks::check(format, &bytes)
+                .map_err(|error| refuse(file.path(), format!("tensor {name}: {error}")))?;
+            let shape = shape_of(file, name, &[rows, bytes.len() / rows.max(1)])?;
+            return Ok(nn::Weight::Blocks(Blocks::new(Array::from_slice(&bytes, &shape)?, format, dtype)?));
+        }
         GgmlType::Block(format) if has_affine_groups(format) => format,
         _ => return Ok(nn::Weight::Dense(dense(file, name, &[rows, columns], dtype)?)),
     };

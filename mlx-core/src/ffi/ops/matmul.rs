@@ -6,6 +6,10 @@ use super::super::{ArrayVector, door};
 use super::or_none;
 use crate::{Array, Result};
 
+pub(crate) fn matmul(a: &Array, b: &Array) -> Result<Array> {
+    door::binary("matmul", mlx_sys::mlx_matmul, a, b)
+}
+
 pub(crate) fn addmm(c: &Array, a: &Array, b: &Array, alpha: f32, beta: f32) -> Result<Array> {
     door::call("addmm", &[c, a, b], |out, s| {
         // SAFETY: the handles are live for the call.

@@ -1,0 +1,160 @@
+//! Kernels of our own for CPUs, as operations of MLX's graph.
+//!
+//! MLX's kernels for CPUs are scalar and run on one thread, except where Apple's Accelerate does the work. So on other
+//! systems, operations that language models spend their time in are computed by [`cpu_kernels`]: this module is where
+//! that is decided, and the only one that knows both. Whoever calls [`Array::matmul`] or a layer need not know.
+//!
+//! Gradients go through them as well. `RUST_MLX_CPU_KERNELS=0` in the environment, or [`with`], leaves everything to MLX,
+//! for comparison. [`set_threads`] says how many threads they use; results do not depend on it.
+
+mod memory;
+mod product;
+mod unpack;
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+pub use cpu_kernels::threads::{default_threads, set_threads, threads};
+
+pub(crate) use product::{Layout, matmul, project, project_dense};
+pub(crate) use unpack::unpack;
+
+use crate::ops::positions;
+use crate::primitive::{self, Primitive, Spec, View, ViewMut};
+use crate::{Array, Device, Result, transforms};
+
+thread_local! {
+    static CHOSEN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Runs `f`, whose operations on the CPU are computed by kernels of our own, or else by MLX's.
+///
+/// ```
+/// use mlx_core::{Array, Device, kernels};
+///
+/// let x = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+/// let ours = Device::Cpu.scope(|| kernels::with(true, || x.matmul(&x)))?;
+/// let theirs = Device::Cpu.scope(|| kernels::with(false, || x.matmul(&x)))?;
+/// assert_eq!(ours.to_vec::<f32>()?, theirs.to_vec::<f32>()?);
+/// # Ok::<(), mlx_core::Error>(())
+/// ```
+pub fn with<R>(ours: bool, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<bool>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CHOSEN.set(self.0);
+        }
+    }
+    let _restore = Restore(CHOSEN.replace(Some(ours)));
+    f()
+}
+
+/// Whether operations that this thread builds now are computed by kernels of our own.
+pub fn are_used() -> bool {
+    static DEFAULT: OnceLock<bool> = OnceLock::new();
+    let default = || {
+        let off = std::env::var("RUST_MLX_CPU_KERNELS").is_ok_and(|value| is_off(&value));
+        !off && !has_accelerate(std::env::consts::OS)
+    };
+    let wanted = CHOSEN.get().unwrap_or_else(|| *DEFAULT.get_or_init(default));
+    wanted && !positions::is_plain() && Device::current() == Device::Cpu
+}
+
+fn is_off(value: &str) -> bool {
+    matches!(value.trim().to_ascii_lowercase().as_str(), "0" | "off" | "false" | "no")
+}
+
+/// Apple's builds of MLX compute products on the CPU by Accelerate.
+fn has_accelerate(system: &str) -> bool {
+    matches!(system, "macos" | "ios")
+}
+
+/// An operation that both we and MLX compute. What a kernel does not say of itself follows from MLX's form.
+trait Kernel: Send + Sync + Sized + 'static {
+    fn name(&self) -> &str;
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>>;
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()>;
+    fn is_equivalent(&self, other: &Self) -> bool;
+
+    /// The outputs as MLX computes them.
+    fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>>;
+
+    /// The gradients with respect to all inputs.
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+        plain_vjp(self, primals, cotangents)
+    }
+}
+
+/// Gradients of MLX's form.
+fn plain_vjp(kernel: &impl Kernel, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+    let (_, gradients) = with(false, || {
+        transforms::vjp(|inputs: &Vec<Array>| kernel.plain(inputs), &primals.to_vec(), &cotangents.to_vec())
+    })?;
+    Ok(gradients.into_iter().map(Some).collect())
+}
+
+/// Puts a kernel into the graph.
+fn apply<const N: usize>(kernel: impl Kernel, inputs: &[&Array]) -> Result<[Array; N]> {
+    primitive::apply(InGraph(kernel), inputs)
+}
+
+struct InGraph<K>(K);
+
+impl<K: Kernel> Primitive for InGraph<K> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        self.0.outputs(inputs)
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        self.0.eval(inputs, outputs)
+    }
+
+    fn vjp(&self, primals: &[Array], cotangents: &[Array], _: &[Array]) -> Result<Vec<Option<Array>>> {
+        self.0.vjp(primals, cotangents)
+    }
+
+    fn jvp(&self, primals: &[Array], tangents: &[Option<Array>]) -> Result<Vec<Array>> {
+        let tangents: Vec<Array> = primals
+            .iter()
+            .zip(tangents)
+            .map(|(primal, tangent)| match tangent {
+                Some(tangent) => Ok(tangent.clone()),
+                None => Array::zeros(primal.shape(), primal.dtype()),
+            })
+            .collect::<Result<_>>()?;
+        let (_, derivatives) = with(false, || {
+            transforms::jvp(|inputs: &Vec<Array>| self.0.plain(inputs), &primals.to_vec(), &tangents)
+        })?;
+        Ok(derivatives)
+    }
+
+    fn vmap(&self, inputs: &[Array], axes: &[Option<i32>]) -> Result<(Vec<Array>, Vec<i32>)> {
+        let specs = self.0.outputs(&inputs.iter().map(Spec::of).collect::<Vec<_>>());
+        let outputs = vec![0; specs.map_or(1, |specs| specs.len())];
+        let stacked = with(false, || {
+            transforms::vmap(|inputs: &Vec<Array>| self.0.plain(inputs), &inputs.to_vec(), axes, &outputs)
+        })?;
+        Ok((stacked, outputs))
+    }
+
+    fn is_equivalent(&self, other: &Self) -> bool {
+        self.0.is_equivalent(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_is_read_as_it_is_written() {
+        for (value, off) in [("0", true), (" Off", true), ("false", true), ("1", false), ("", false)] {
+            assert_eq!(is_off(value), off, "{value:?}");
+        }
+        assert!(has_accelerate("macos") && !has_accelerate("linux"));
+    }
+}

@@ -1,0 +1,488 @@
+//! Products with matrices of weights, and of batches of matrices.
+
+use cpu_kernels::Isa;
+use cpu_kernels::blocks::BlockFormat;
+use cpu_kernels::product::{Affine, Matrix, Output, Rows, product, product_transposed};
+
+use super::memory::{Floats, is_supported, with_float};
+use super::{Kernel, apply, are_used, plain_vjp};
+use crate::primitive::{Spec, View, ViewMut};
+use crate::{Array, Error, Quantization, Quantized, Result, ffi};
+
+/// How a matrix of weights `[N, K]` is stored, and in how many arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// One array of floats.
+    Dense,
+    /// Codes, scales and biases.
+    Affine { group_size: i32, bits: i32 },
+    /// One array of bytes, `[N, bytes of a row]`: ggml's blocks.
+    Blocks(BlockFormat),
+}
+
+impl Layout {
+    /// The layout of packed weights, if there is a kernel for it.
+    pub(crate) fn of(quantization: Quantization) -> Option<Layout> {
+        match quantization {
+            Quantization::Affine { group_size, bits } => Some(Layout::Affine { group_size, bits }),
+            _ => None,
+        }
+    }
+
+    fn arrays(self) -> usize {
+        match self {
+            Layout::Dense | Layout::Blocks(_) => 1,
+            Layout::Affine { .. } => 3,
+        }
+    }
+
+    /// `[N, K]` of arrays of these shapes.
+    fn shape(self, arrays: &[Spec]) -> Option<[i32; 2]> {
+        let &[rows, last] = &arrays.first()?.shape[..] else { return None };
+        Some(match self {
+            Layout::Dense => [rows, last],
+            Layout::Affine { bits, .. } => {
+                [rows, i32::try_from(i64::from(last) * 32 / i64::from(bits.max(1))).ok()?]
+            }
+            Layout::Blocks(format) => [rows, last / format.block_bytes() as i32 * format.block_len() as i32],
+        })
+    }
+}
+
+/// `x Wᵀ` for each of `N` matrices `[N, K]`, if there are kernels for it and they are used here.
+///
+/// The caller has checked that the arrays of each belong together, and that the last axis of `x` is `K`.
+pub(crate) fn project<const N: usize>(
+    x: &Array,
+    weights: [(Layout, Vec<&Array>); N],
+) -> Option<Result<[Array; N]>> {
+    let float = |array: &&Array| is_supported(array.dtype());
+    let floats_fit = weights.iter().all(|(layout, arrays)| match layout {
+        Layout::Dense => arrays.iter().all(float),
+        Layout::Affine { .. } => arrays[1..].iter().all(float) && arrays[1].dtype() == arrays[2].dtype(),
+        Layout::Blocks(_) => true,
+    });
+    if !are_used() || !is_supported(x.dtype()) || !floats_fit || x.ndim() == 0 {
+        return None;
+    }
+    let layouts = weights.iter().map(|(layout, _)| *layout).collect();
+    let inputs: Vec<&Array> =
+        std::iter::once(x).chain(weights.iter().flat_map(|(_, arrays)| arrays.iter().copied())).collect();
+    Some(apply(Product { layouts }, &inputs))
+}
+
+/// `x Wᵀ` with a dense matrix `[N, K]`, if there is a kernel for it and it is used here.
+pub(crate) fn project_dense(x: &Array, weight: &Array) -> Option<Result<Array>> {
+    let fits = weight.ndim() == 2 && x.shape().last() == weight.shape().last() && x.dtype() == weight.dtype();
+    if !fits {
+        return None;
+    }
+    project(x, [(Layout::Dense, vec![weight])]).map(|outputs| outputs.map(|[product]| product))
+}
+
+/// `a b` of dense arrays, if there is a kernel for it and it is used here.
+pub(crate) fn matmul(a: &Array, b: &Array) -> Option<Result<Array>> {
+    let same = a.dtype() == b.dtype() && is_supported(a.dtype());
+    let [.., inner, _] = *b.shape() else { return None };
+    // A row by itself is a matrix of one to MLX, whose axis goes again.
+    if !same || a.ndim() < 2 || a.shape().last() != Some(&inner) || !are_used() {
+        return None;
+    }
+    if b.ndim() == 2 {
+        let rows = match b.transpose(&[1, 0]) {
+            Ok(rows) => rows,
+            Err(error) => return Some(Err(error)),
+        };
+        return project(a, [(Layout::Dense, vec![&rows])]).map(|outputs| outputs.map(|[product]| product));
+    }
+    let outputs = [Spec::of(a), Spec::of(b)];
+    Batched.outputs(&outputs).ok()?;
+    Some(apply(Batched, &[a, b]).map(|[product]| product))
+}
+
+const PRODUCT: &str = "product";
+
+/// Inputs are `x` `[.., K]` and the arrays of each matrix `[N, K]`; outputs are `[.., N]`.
+struct Product {
+    layouts: Vec<Layout>,
+}
+
+impl Product {
+    /// What belongs to each matrix.
+    fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, Vec<(Layout, &'i [T])>)> {
+        let (x, mut rest) = inputs.split_first()?;
+        let mut parts = Vec::with_capacity(self.layouts.len());
+        for layout in &self.layouts {
+            let (arrays, others) = rest.split_at_checked(layout.arrays())?;
+            parts.push((*layout, arrays));
+            rest = others;
+        }
+        Some((x, parts))
+    }
+}
+
+fn refuse(message: &str) -> Error {
+    Error::Shape { op: PRODUCT, message: message.to_owned() }
+}
+
+impl Kernel for Product {
+    fn name(&self) -> &str {
+        PRODUCT
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let misfit = || refuse("the arrays of a matrix do not go with x");
+        let (x, matrices) = self.split(inputs).ok_or_else(misfit)?;
+        let output = |(layout, arrays): &(Layout, &[Spec])| {
+            let [rows, columns] = layout.shape(arrays)?;
+            let mut shape = x.shape.clone();
+            *shape.last_mut().filter(|last| **last == columns)? = rows;
+            Some(Spec { shape, dtype: x.dtype })
+        };
+        matrices.iter().map(|matrix| output(matrix).ok_or_else(misfit)).collect()
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        let (x, parts) = self.split(inputs).ok_or_else(|| refuse("too few inputs"))?;
+        let held: Vec<Held<'_>> =
+            parts.iter().map(|(layout, arrays)| Held::of(*layout, arrays)).collect::<Result<_>>()?;
+        with_float!(PRODUCT, x.dtype(), T => {
+            let mut products = Vec::with_capacity(held.len());
+            for (held, output) in held.iter().zip(outputs) {
+                products.push(Output { weights: held.matrix()?, out: output.as_mut_slice::<T>()? });
+            }
+            product(Isa::best(), &x.elements::<T>()?, rows(x.shape()), &mut products);
+            Ok(())
+        })
+    }
+
+    fn is_equivalent(&self, other: &Self) -> bool {
+        self.layouts == other.layouts
+    }
+
+    fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let (x, matrices) = self.split(inputs).ok_or_else(|| refuse("too few inputs"))?;
+        matrices.iter().map(|(layout, arrays)| plain_product(*layout, x, arrays, true)).collect()
+    }
+
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+        let (x, matrices) = self.split(primals).ok_or_else(|| refuse("too few inputs"))?;
+        let mut to_x: Option<Array> = None;
+        let mut to_weights = Vec::new();
+        for ((layout, arrays), cotangent) in matrices.iter().zip(cotangents) {
+            let inputs: Vec<&Array> = std::iter::once(cotangent).chain(*arrays).collect();
+            let [gradient] = apply(Transposed { layout: *layout }, &inputs)?;
+            to_x = Some(match to_x {
+                Some(sum) => sum.add(&gradient)?,
+                None => gradient,
+            });
+            match layout {
+                Layout::Dense => {
+                    let flat = |array: &Array| array.reshape(&[-1, *array.shape().last().unwrap_or(&1)]);
+                    to_weights.push(Some(flat(cotangent)?.transpose(&[1, 0])?.matmul(&flat(x)?)?));
+                }
+                Layout::Affine { .. } => to_weights.extend(self.to_scales(x, arrays, *layout, cotangent)?),
+                Layout::Blocks(_) => to_weights.push(None),
+            }
+        }
+        Ok(std::iter::once(to_x).chain(to_weights).collect())
+    }
+}
+
+impl Product {
+    /// Gradients with respect to codes (none), scales and biases.
+    fn to_scales(
+        &self,
+        x: &Array,
+        arrays: &[Array],
+        layout: Layout,
+        cotangent: &Array,
+    ) -> Result<Vec<Option<Array>>> {
+        let [codes, scales, biases] = arrays else { return Err(refuse("too few inputs")) };
+        let gradients = super::with(false, || {
+            crate::transforms::vjp(
+                |parts: &Vec<Array>| {
+                    let arrays = [codes.clone(), parts[0].clone(), parts[1].clone()];
+                    Ok(vec![plain_product(layout, x, &arrays, true)?])
+                },
+                &vec![scales.clone(), biases.clone()],
+                &vec![cotangent.clone()],
+            )
+        });
+        Ok(std::iter::once(None).chain(gradients?.1.into_iter().map(Some)).collect())
+    }
+}
+
+/// `x Wᵀ`, or `x W`, by MLX.
+fn plain_product(layout: Layout, x: &Array, arrays: &[Array], transpose: bool) -> Result<Array> {
+    match (layout, arrays) {
+        (Layout::Dense, [weight]) if transpose => ffi::ops::matmul(x, &weight.transpose(&[1, 0])?),
+        (Layout::Dense, [weight]) => ffi::ops::matmul(x, weight),
+        (Layout::Affine { group_size, bits }, [weight, scales, biases]) => {
+            let packed = Quantized {
+                weight: weight.clone(),
+                scales: scales.clone(),
+                biases: Some(biases.clone()),
+                quantization: Quantization::affine(group_size, bits),
+            };
+            ffi::ops::quantized_matmul(x, &packed, transpose)
+        }
+        (Layout::Blocks(format), [bytes]) => {
+            let weight = super::unpack(bytes, format, x.dtype())?;
+            plain_product(Layout::Dense, x, &[weight], transpose)
+        }
+        _ => Err(refuse("too few inputs")),
+    }
+}
+
+/// Inputs are `x` `[.., N]` and the arrays of a matrix `[N, K]`; the output is `x W` `[.., K]`.
+struct Transposed {
+    layout: Layout,
+}
+
+impl Kernel for Transposed {
+    fn name(&self) -> &str {
+        "product_transposed"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let output = || {
+            let (x, arrays) = inputs.split_first()?;
+            let [rows, columns] = self.layout.shape(arrays)?;
+            let mut shape = x.shape.clone();
+            *shape.last_mut().filter(|last| **last == rows)? = columns;
+            Some(Spec { shape, dtype: x.dtype })
+        };
+        Ok(vec![output().ok_or_else(|| refuse("the arrays of a matrix do not go with x"))?])
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        let ([x, arrays @ ..], [output]) = (inputs, outputs) else { return Err(refuse("too few inputs")) };
+        let held = Held::of(self.layout, arrays)?;
+        with_float!(PRODUCT, x.dtype(), T => {
+            let out = output.as_mut_slice::<T>()?;
+            product_transposed(Isa::best(), &x.elements::<T>()?, rows(x.shape()), held.matrix()?, out);
+            Ok(())
+        })
+    }
+
+    fn is_equivalent(&self, other: &Self) -> bool {
+        self.layout == other.layout
+    }
+
+    fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let [x, arrays @ ..] = inputs else { return Err(refuse("too few inputs")) };
+        Ok(vec![plain_product(self.layout, x, arrays, false)?])
+    }
+
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+        let ([x, arrays @ ..], [cotangent]) = (primals, cotangents) else {
+            return Err(refuse("too few inputs"));
+        };
+        let inputs: Vec<&Array> = std::iter::once(cotangent).chain(arrays).collect();
+        let [to_x] = apply(Product { layouts: vec![self.layout] }, &inputs)?;
+        let to_weights = match self.layout {
+            Layout::Dense => {
+                let flat = |array: &Array| array.reshape(&[-1, *array.shape().last().unwrap_or(&1)]);
+                vec![Some(flat(x)?.transpose(&[1, 0])?.matmul(&flat(cotangent)?)?)]
+            }
+            Layout::Affine { .. } => plain_vjp(self, primals, cotangents)?.split_off(1),
+            Layout::Blocks(_) => vec![None],
+        };
+        Ok(std::iter::once(Some(to_x)).chain(to_weights).collect())
+    }
+}
+
+/// The rows of `[.., L, K]`: what stands before the last two axes counts sequences.
+fn rows(shape: &[i32]) -> Rows {
+    let length = |axis: &i32| *axis as usize;
+    match shape {
+        [sequences @ .., l, _] => {
+            Rows { sequences: sequences.iter().map(length).product(), length: length(l) }
+        }
+        _ => Rows::of_one(1),
+    }
+}
+
+/// The memory of a matrix.
+enum Held<'a> {
+    Dense {
+        floats: Floats<'a>,
+        shape: [usize; 2],
+    },
+    Affine {
+        codes: std::borrow::Cow<'a, [u32]>,
+        scales: Floats<'a>,
+        biases: Floats<'a>,
+        group_size: usize,
+        bits: usize,
+        rows: usize,
+    },
+    Blocks {
+        bytes: std::borrow::Cow<'a, [u8]>,
+        format: BlockFormat,
+        rows: usize,
+    },
+}
+
+impl<'a> Held<'a> {
+    fn of(layout: Layout, arrays: &[View<'a>]) -> Result<Self> {
+        Ok(match (layout, arrays) {
+            (Layout::Dense, [weight]) => {
+                let &[rows, columns] = weight.shape() else {
+                    return Err(refuse("the weights are not a matrix"));
+                };
+                Held::Dense { floats: Floats::of(PRODUCT, weight)?, shape: [rows as usize, columns as usize] }
+            }
+            (Layout::Affine { group_size, bits }, [codes, scales, biases]) => Held::Affine {
+                rows: *codes.shape().first().unwrap_or(&0) as usize,
+                codes: codes.elements::<u32>()?,
+                scales: Floats::row_major(PRODUCT, scales)?,
+                biases: Floats::row_major(PRODUCT, biases)?,
+                group_size: group_size as usize,
+                bits: bits as usize,
+            },
+            (Layout::Blocks(format), [bytes]) => Held::Blocks {
+                rows: *bytes.shape().first().unwrap_or(&0) as usize,
+                bytes: bytes.elements::<u8>()?,
+                format,
+            },
+            _ => return Err(refuse("too few inputs")),
+        })
+    }
+
+    fn matrix(&self) -> Result<Matrix<'_>> {
+        let matrix = match self {
+            Held::Dense { floats, shape } => Matrix::dense(*shape, floats.matrix(0)),
+            Held::Affine { codes, scales, biases, group_size, bits, rows } => {
+                let columns = codes.len() * 32 / (bits * (*rows).max(1));
+                let parts = Affine {
+                    codes,
+                    scales: scales.values(0),
+                    biases: biases.values(0),
+                    group_size: *group_size,
+                    bits: *bits,
+                };
+                Matrix::affine([*rows, columns], parts)
+            }
+            Held::Blocks { bytes, format, rows } => {
+                let columns = bytes.len() / (*rows).max(1) / format.block_bytes() * format.block_len();
+                Matrix::blocks([*rows, columns], *format, bytes)
+            }
+        };
+        matrix.map_err(|error| refuse(&error.to_string()))
+    }
+}
+
+/// `[.., M, K] x [.., K, N] -> [.., M, N]`, of which the axes before the last two are broadcast.
+struct Batched;
+
+impl Kernel for Batched {
+    fn name(&self) -> &str {
+        "matmul"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        let output = || {
+            let [a, b] = inputs else { return None };
+            let ([left @ .., m, k], [right @ .., inner, n]) = (&a.shape[..], &b.shape[..]) else {
+                return None;
+            };
+            let mut shape = broadcast(left, right)?;
+            shape.extend([*m, *n]);
+            (k == inner).then_some(Spec { shape, dtype: a.dtype })
+        };
+        Ok(vec![output().ok_or_else(|| refuse("the matrices do not go together"))?])
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        let ([a, b], [output]) = (inputs, outputs) else { return Err(refuse("too few inputs")) };
+        let ([left @ .., m, k], [right @ .., _, n]) = (a.shape(), b.shape()) else {
+            return Err(refuse("no matrices"));
+        };
+        let [m, k, n] = [m, k, n].map(|axis| *axis as usize);
+        let floats = Floats::of(PRODUCT, b)?;
+        let batch = output.shape()[..output.shape().len() - 2].to_vec();
+        with_float!(PRODUCT, a.dtype(), T => {
+            let x = a.elements::<T>()?;
+            let own = row_major(left, m * k);
+            let out = output.as_mut_slice::<T>()?;
+            for (index, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
+                let first = offset(index, &batch, left, &own);
+                let dense = floats.matrix(offset(index, &batch, right, &floats.strides));
+                let rows_of_weights =
+                    cpu_kernels::product::Dense { row_stride: dense.column_stride, column_stride: dense.row_stride, ..dense };
+                let weights = Matrix::dense([n, k], rows_of_weights).map_err(|error| refuse(&error.to_string()))?;
+                let outputs = &mut [Output { weights, out }];
+                product(Isa::best(), &x[first..first + m * k], Rows::of_one(m), outputs);
+            }
+            Ok(())
+        })
+    }
+
+    fn is_equivalent(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let [a, b] = inputs else { return Err(refuse("too few inputs")) };
+        Ok(vec![ffi::ops::matmul(a, b)?])
+    }
+
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+        let ([a, b], [cotangent]) = (primals, cotangents) else { return Err(refuse("too few inputs")) };
+        let to_a = cotangent.matmul(&b.swapaxes(-1, -2)?)?;
+        let to_b = a.swapaxes(-1, -2)?.matmul(cotangent)?;
+        Ok(vec![Some(summed_to(to_a, a)?), Some(summed_to(to_b, b)?)])
+    }
+}
+
+/// The shape that both are broadcast to.
+fn broadcast(a: &[i32], b: &[i32]) -> Option<Vec<i32>> {
+    let ndim = a.len().max(b.len());
+    let length =
+        |shape: &[i32], axis: usize| (axis + shape.len()).checked_sub(ndim).map_or(1, |axis| shape[axis]);
+    (0..ndim)
+        .map(|axis| match (length(a, axis), length(b, axis)) {
+            (1, other) | (other, 1) => Some(other),
+            (a, b) => (a == b).then_some(a),
+        })
+        .collect()
+}
+
+/// Elements from one position of each axis to the next, in row-major order of things of `size` elements.
+fn row_major(shape: &[i32], size: usize) -> Vec<usize> {
+    let mut strides = vec![size; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis] as usize;
+    }
+    strides
+}
+
+/// Where the operand of the batch's element `index` begins.
+fn offset(mut index: usize, batch: &[i32], shape: &[i32], strides: &[usize]) -> usize {
+    let mut offset = 0;
+    for (axis, length) in batch.iter().enumerate().rev() {
+        let position = index % *length as usize;
+        index /= *length as usize;
+        if let Some(own) = (axis + shape.len()).checked_sub(batch.len())
+            && shape[own] != 1
+        {
+            offset += position * strides[own];
+        }
+    }
+    offset
+}
+
+/// A gradient summed over the axes along which `like` was broadcast.
+fn summed_to(gradient: Array, like: &Array) -> Result<Array> {
+    if gradient.shape() == like.shape() {
+        return Ok(gradient);
+    }
+    let added = gradient.ndim() - like.ndim();
+    let axes: Vec<i32> = (0..gradient.ndim())
+        .filter(|axis| *axis < added || like.shape()[axis - added] == 1 && gradient.shape()[*axis] != 1)
+        .map(|axis| axis as i32)
+        .collect();
+    gradient.sum(&axes[..], true)?.reshape(like.shape())
+}
