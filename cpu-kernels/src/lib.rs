@@ -7,8 +7,9 @@
 
 pub mod blocks;
 mod float;
-#[allow(dead_code, unused_macros, unused_imports)]
 mod isa;
+mod math;
+pub mod norm;
 pub mod threads;
 
 pub use float::Float;
