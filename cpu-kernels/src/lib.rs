@@ -7,9 +7,12 @@
 
 pub mod blocks;
 mod float;
+pub mod gate;
 mod isa;
 mod math;
 pub mod norm;
+pub mod rows;
+pub mod softmax;
 pub mod threads;
 
 pub use float::Float;

@@ -4,7 +4,7 @@
 
 use crate::float::Float;
 use crate::isa::{Fma, Isa, compiled_for_each};
-use crate::math::{LANES, rows_per_piece, sum, sum_of};
+use crate::math::{LANES, rows_per_piece, sum};
 use crate::threads;
 
 /// Rows whose share of the weight's gradient is summed by one thread.
