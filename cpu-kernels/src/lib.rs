@@ -8,12 +8,15 @@
 pub mod blocks;
 mod float;
 pub mod gate;
+mod heads;
 mod isa;
 mod math;
 pub mod norm;
+pub mod rope;
 pub mod rows;
 pub mod softmax;
 pub mod threads;
 
 pub use float::Float;
+pub use heads::Heads;
 pub use isa::Isa;
