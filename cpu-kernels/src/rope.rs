@@ -39,8 +39,10 @@ impl RopeTable {
     /// The table for `inv_freq`, a number for each pair, at `positions`, which are already scaled if the model
     /// scales them.
     pub fn new(isa: Isa, inv_freq: &[f32], positions: impl IntoIterator<Item = f32>) -> Self {
-        let angles = positions.into_iter().flat_map(|p| inv_freq.iter().map(move |freq| p * freq));
-        let mut cos: Vec<f32> = angles.collect();
+        let mut cos: Vec<f32> = Vec::new();
+        for position in positions {
+            cos.extend(inv_freq.iter().map(|freq| position * freq));
+        }
         let mut sin = vec![0.0; cos.len()];
         sin_cos_all(isa, &mut cos, &mut sin);
         RopeTable { half: inv_freq.len(), cos, sin }

@@ -8,6 +8,9 @@ use crate::isa::{Fma, Isa, compiled_for_each};
 use crate::math::{GRAIN, max_of};
 use crate::threads;
 
+/// Elements of which only the largest is compared with the best so far. Nearly always it is not better.
+const CHUNK: usize = 256;
+
 /// `a + b` of each element, rounded to `T`.
 ///
 /// # Panics
@@ -26,16 +29,20 @@ pub fn add<T: Float>(isa: Isa, a: &[T], b: &[T], out: &mut [T]) {
 /// If `x` is empty.
 pub fn argmax<T: Float>(isa: Isa, x: &[T]) -> usize {
     assert!(!x.is_empty(), "nothing has no largest element");
-    let largest = max_in(isa, x);
-    x.iter().position(|x| x.to_f32() == largest).unwrap_or(0)
+    let (mut largest, mut first) = (f32::NEG_INFINITY, 0);
+    for (chunk, start) in x.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        let value = max_in(isa, chunk);
+        if value > largest {
+            (largest, first) = (value, start);
+        }
+    }
+    x[first..].iter().position(|x| x.to_f32() == largest).map_or(0, |index| first + index)
 }
 
 /// The indices of the `k` largest elements, or of all if there are fewer, the largest first.
 ///
 /// Of equal elements the earlier comes first, and NaN after everything else.
 pub fn top_k<T: Float>(isa: Isa, x: &[T], k: usize) -> Vec<usize> {
-    /// Elements of which the largest is compared at once. Nearly always none of them belongs to the result.
-    const CHUNK: usize = 256;
     if k == 0 {
         return Vec::new();
     }

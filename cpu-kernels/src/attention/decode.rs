@@ -1,18 +1,20 @@
 //! One query: blocks of keys, each by itself, then added up in order.
 //!
-//! The time is that of reading the keys and the values once. Each row, once loaded, serves several query heads, and
-//! several rows are on their way at the same time.
+//! The time is that of reading the keys and the values once: a few rows at a time are converted to float32, and serve
+//! all query heads of the group while they are in the nearest cache.
 
 use std::ops::Range;
 
 use super::Operands;
 use crate::float::Float;
 use crate::isa::{Fma, Isa, compiled_for_each};
-use crate::math::{GRAIN, exp, max, max_of, sum, sum_of};
+use crate::math::{GRAIN, exp, max, max_of, sum_of};
 use crate::threads;
 
 /// Keys of a block.
 const KEYS: usize = 256;
+/// Keys that are taken at once: so many sums that no multiply-add waits for the one before it.
+const ROWS: usize = 8;
 /// Sums that a dot product keeps side by side.
 const LANES: usize = 8;
 
@@ -28,9 +30,14 @@ struct Layout {
 }
 
 impl Layout {
-    /// Floats of a block's result: `[group]` maxima, `[group]` sums and `[group, Dv]` values.
+    /// Floats of a row of values, filled up to whole chunks.
+    fn row_len(&self) -> usize {
+        self.dv.next_multiple_of(LANES)
+    }
+
+    /// Floats of a block's result: `[group]` maxima, `[group]` sums and `[group]` rows of values.
     fn block_len(&self) -> usize {
-        self.group * (2 + self.dv)
+        self.group * (2 + self.row_len())
     }
 
     /// The blocks with keys that the query may see. They start at multiples of [`KEYS`].
@@ -59,6 +66,20 @@ pub(super) fn decode<T: Float>(isa: Isa, operands: Operands<'_, T>, out: &mut [T
     }
 }
 
+/// What a thread works with.
+struct Scratch {
+    /// Scaled queries, `[group, Dh]`. Rows are filled up with zeros to whole chunks, here and below.
+    q: Vec<[f32; LANES]>,
+    /// A few rows of keys.
+    k_tile: Vec<[f32; LANES]>,
+    /// A few rows of values.
+    v_tile: Vec<[f32; LANES]>,
+    /// What makes up the scores, `[group, KEYS]`.
+    lanes: Vec<[f32; LANES]>,
+    /// The scores and then their exponentials, `[group, KEYS]`.
+    scores: Vec<f32>,
+}
+
 /// The results of some blocks, `start` and on, counted over all heads.
 #[inline(always)]
 fn attend_body<F: Fma, T: Float>(
@@ -69,21 +90,30 @@ fn attend_body<F: Fma, T: Float>(
     partial: &mut [f32],
 ) {
     let ([_, kv_heads, _, dh], group) = (operands.k.shape(), layout.group);
-    let (mut q, mut scores) = (vec![0f32; group * dh], vec![0f32; group * KEYS]);
+    let (k_chunks, v_chunks) = (dh.div_ceil(LANES), layout.dv.div_ceil(LANES));
+    let mut scratch = Scratch {
+        q: vec![[0.0; LANES]; group * k_chunks],
+        k_tile: vec![[0.0; LANES]; ROWS * k_chunks],
+        v_tile: vec![[0.0; LANES]; ROWS * v_chunks],
+        lanes: vec![[0.0; LANES]; group * KEYS],
+        scores: vec![0.0; group * KEYS],
+    };
     for (partial, index) in partial.chunks_exact_mut(layout.block_len()).zip(start..) {
         let (head, block) = (index / layout.blocks().len(), index % layout.blocks().len());
         let (b, kv_head) = (head / kv_heads, head % kv_heads);
         let keys = layout.keys(layout.blocks().start + block);
-        for (g, q) in q.chunks_exact_mut(dh.max(1)).enumerate() {
+        for (g, q) in scratch.q.chunks_exact_mut(k_chunks.max(1)).enumerate() {
             let x = operands.q.row(b, kv_head * group + g, 0);
-            q.iter_mut().zip(x).for_each(|(q, x)| *q = x.to_f32() * operands.options.scale);
+            let scale = operands.options.scale;
+            q.as_flattened_mut().iter_mut().zip(x).for_each(|(q, x)| *q = x.to_f32() * scale);
         }
-        block_scores(f, &operands, b, kv_head, keys.clone(), &q, &mut scores);
+        block_scores(f, &operands, (b, kv_head), keys.clone(), &mut scratch);
 
         let (largest, rest) = partial.split_at_mut(group);
         let (sums, values) = rest.split_at_mut(group);
-        for (g, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
-            let scores = &mut scores[..keys.len()];
+        for (g, scores) in scratch.scores.chunks_exact_mut(KEYS).enumerate() {
+            let (scores, behind) = scores.split_at_mut(keys.len());
+            behind.fill(0.0);
             if !operands.options.mask.is_range() {
                 for (score, s) in scores.iter_mut().zip(keys.clone()) {
                     *score = operands.options.mask.apply(*score, b, kv_head * group + g, 0, s);
@@ -99,7 +129,7 @@ fn attend_body<F: Fma, T: Float>(
                 |p| p,
             );
         }
-        block_values(f, &operands, b, kv_head, keys, &scores, values);
+        block_values(f, &operands, (b, kv_head), keys, &mut scratch, values);
     }
 }
 
@@ -112,185 +142,97 @@ compiled_for_each! {
 fn block_scores<F: Fma, T: Float>(
     f: F,
     operands: &Operands<'_, T>,
-    b: usize,
-    kv_head: usize,
+    (b, kv_head): (usize, usize),
     keys: Range<usize>,
-    q: &[f32],
-    scores: &mut [f32],
+    scratch: &mut Scratch,
 ) {
-    let (group, start) = (operands.group(), keys.start);
-    let mut s = start;
-    while s < keys.end {
-        // Tiles of heads and keys with 8 sums, so that no multiply-add waits for the one before it.
-        let left = keys.end - s;
-        let rows = |i: usize| operands.k.row(b, kv_head, s + i);
-        let mut g = 0;
-        let at = s - start;
-        let step = if group == 1 { 8 } else { 4 };
-        while g < group {
-            match group - g {
-                4.. if left >= 4 => {
-                    dots::<_, _, 4, 2>(f, q, g, [rows(0), rows(1)], scores, at);
-                    dots::<_, _, 4, 2>(f, q, g, [rows(2), rows(3)], scores, at + 2);
-                    g += 4;
-                }
-                2.. if left >= 4 => {
-                    dots::<_, _, 2, 4>(f, q, g, [rows(0), rows(1), rows(2), rows(3)], scores, at);
-                    g += 2;
-                }
-                _ if left >= step => {
-                    if step == 8 {
-                        let k = [rows(0), rows(1), rows(2), rows(3), rows(4), rows(5), rows(6), rows(7)];
-                        dots::<_, _, 1, 8>(f, q, g, k, scores, at);
-                    } else {
-                        dots::<_, _, 1, 4>(f, q, g, [rows(0), rows(1), rows(2), rows(3)], scores, at);
-                    }
-                    g += 1;
-                }
-                _ => {
-                    for i in 0..left {
-                        dots::<_, _, 1, 1>(f, q, g, [rows(i)], scores, at + i);
-                    }
-                    g += 1;
-                }
+    let chunks = operands.k.shape()[3].div_ceil(LANES);
+    let Scratch { q, k_tile, lanes, scores, .. } = scratch;
+    for at in (0..keys.len()).step_by(ROWS) {
+        // Behind the last key are rows of before. What they give is not looked at.
+        let rows = keys.start + at..keys.end.min(keys.start + at + ROWS);
+        widen(rows.map(|s| operands.k.row(b, kv_head, s)), chunks, k_tile);
+        for (g, lanes) in lanes.chunks_exact_mut(KEYS).enumerate() {
+            if let Some(lanes) = lanes[at..].first_chunk_mut() {
+                dots(f, &q[g * chunks..][..chunks], k_tile, lanes);
             }
         }
-        s += left.min(step);
+    }
+    for (lanes, scores) in lanes.chunks_exact(KEYS).zip(scores.chunks_exact_mut(KEYS)) {
+        for (lanes, score) in lanes.iter().zip(scores).take(keys.len()) {
+            let [a, b, c, d, e, f, g, h] = *lanes;
+            *score = ((a + e) + (c + g)) + ((b + f) + (d + h));
+        }
     }
 }
 
-/// The scores of `K` keys, which are at `at` and on, for `G` heads, `g` and on.
+/// What makes up the scores of [`ROWS`] keys for one query.
+///
+/// The lanes go to memory, and are added up later, many at a time: as long as they stay whole, they stay in vectors.
 #[inline(always)]
-fn dots<F: Fma, T: Float, const G: usize, const K: usize>(
-    f: F,
-    q: &[f32],
-    g: usize,
-    k: [&[T]; K],
-    scores: &mut [f32],
-    at: usize,
-) {
-    let dh = k[0].len();
-    let whole = dh / LANES;
-    let mut queries = [&q[..0]; G];
-    for (i, query) in queries.iter_mut().enumerate() {
-        *query = &q[(g + i) * dh..][..dh];
-    }
-    let mut q_chunks = [&queries[0].as_chunks::<LANES>().0[..whole]; G];
-    for i in 0..G {
-        q_chunks[i] = &queries[i].as_chunks().0[..whole];
-    }
-    let mut k_chunks = [&k[0].as_chunks::<LANES>().0[..whole]; K];
-    for j in 0..K {
-        k_chunks[j] = &k[j].as_chunks().0[..whole];
-    }
-    let mut lanes = [[[0f32; LANES]; K]; G];
-    for c in 0..whole {
-        for j in 0..K {
-            let mut key = [0f32; LANES];
+fn dots<F: Fma>(f: F, q: &[[f32; LANES]], k: &[[f32; LANES]], out: &mut [[f32; LANES]; ROWS]) {
+    let chunks = q.len();
+    let k: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|i| &k[i * chunks..][..chunks]);
+    let mut sums = [[0f32; LANES]; ROWS];
+    for c in 0..chunks {
+        for i in 0..ROWS {
             for lane in 0..LANES {
-                key[lane] = k_chunks[j][c][lane].to_f32();
-            }
-            for i in 0..G {
-                for lane in 0..LANES {
-                    lanes[i][j][lane] = f.fma(q_chunks[i][c][lane], key[lane], lanes[i][j][lane]);
-                }
+                sums[i][lane] = f.fma(q[c][lane], k[i][c][lane], sums[i][lane]);
             }
         }
     }
-    for i in 0..G {
-        for j in 0..K {
-            for (lane, d) in (whole * LANES..dh).enumerate() {
-                lanes[i][j][lane] = f.fma(queries[i][d], k[j][d].to_f32(), lanes[i][j][lane]);
-            }
-            scores[(g + i) * KEYS + at + j] = sum(lanes[i][j]);
-        }
-    }
+    *out = sums;
 }
 
-/// The values `[group, Dv]`, weighted by `[group, KEYS]` and added up.
+/// The values `[group, Dv]`, weighted by the scratch's scores and added up.
 #[inline(always)]
 fn block_values<F: Fma, T: Float>(
     f: F,
     operands: &Operands<'_, T>,
-    b: usize,
-    kv_head: usize,
+    (b, kv_head): (usize, usize),
     keys: Range<usize>,
-    p: &[f32],
+    scratch: &mut Scratch,
     values: &mut [f32],
 ) {
+    let chunks = operands.v.shape()[3].div_ceil(LANES);
+    let Scratch { v_tile, scores, .. } = scratch;
     values.fill(0.0);
-    let (group, start) = (operands.group(), keys.start);
-    let row = |s: usize| operands.v.row(b, kv_head, s);
-    let mut s = start;
-    while s < keys.end {
-        let four = keys.end - s >= 4;
-        let mut g = 0;
-        while g < group {
-            g += match (four, group - g) {
-                (true, 4..) => {
-                    add_values::<_, _, 4, 4>(f, values, g, [0, 1, 2, 3].map(|i| row(s + i)), p, s - start)
-                }
-                (true, 2..) => {
-                    add_values::<_, _, 2, 4>(f, values, g, [0, 1, 2, 3].map(|i| row(s + i)), p, s - start)
-                }
-                (true, _) => {
-                    add_values::<_, _, 1, 4>(f, values, g, [0, 1, 2, 3].map(|i| row(s + i)), p, s - start)
-                }
-                (false, _) => add_values::<_, _, 1, 1>(f, values, g, [row(s)], p, s - start),
-            };
+    for at in (0..keys.len()).step_by(ROWS) {
+        let rows = keys.start + at..keys.end.min(keys.start + at + ROWS);
+        // Behind the last key both the weights and the values are 0.
+        v_tile[rows.len() * chunks..].fill([0.0; LANES]);
+        widen(rows.map(|s| operands.v.row(b, kv_head, s)), chunks, v_tile);
+        let (values, scores) = (values.as_chunks_mut().0, scores.chunks_exact(KEYS));
+        for (values, scores) in values.chunks_exact_mut(chunks).zip(scores) {
+            if let Some(p) = scores[at..].first_chunk() {
+                add_values(f, p, v_tile, values);
+            }
         }
-        s += if four { 4 } else { 1 };
     }
 }
 
-/// Adds the values of `K` keys, which are at `at` and on, to the sums of `G` heads, `g` and on. Returns `G`.
+/// Adds [`ROWS`] rows of values, weighted by `p`.
 #[inline(always)]
-fn add_values<F: Fma, T: Float, const G: usize, const K: usize>(
-    f: F,
-    values: &mut [f32],
-    g: usize,
-    v: [&[T]; K],
-    p: &[f32],
-    at: usize,
-) -> usize {
-    let dv = v[0].len();
-    let mut weights = [[0f32; K]; G];
-    for i in 0..G {
-        weights[i].copy_from_slice(&p[(g + i) * KEYS + at..][..K]);
-    }
-    let values = &mut values[g * dv..][..G * dv];
-    let whole = dv / LANES;
-    let mut chunks = [&v[0].as_chunks::<LANES>().0[..whole]; K];
-    for j in 0..K {
-        chunks[j] = &v[j].as_chunks().0[..whole];
-    }
-    for c in 0..whole {
-        let mut rows = [[0f32; LANES]; K];
-        for j in 0..K {
+fn add_values<F: Fma>(f: F, p: &[f32; ROWS], v: &[[f32; LANES]], out: &mut [[f32; LANES]]) {
+    let chunks = out.len();
+    let v: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|i| &v[i * chunks..][..chunks]);
+    for (c, out) in out.iter_mut().enumerate() {
+        let mut sums = *out;
+        for i in 0..ROWS {
             for lane in 0..LANES {
-                rows[j][lane] = chunks[j][c][lane].to_f32();
+                sums[lane] = f.fma(p[i], v[i][c][lane], sums[lane]);
             }
         }
-        for i in 0..G {
-            let out = &mut values[i * dv + c * LANES..][..LANES];
-            let mut sums = [0f32; LANES];
-            sums.copy_from_slice(out);
-            for j in 0..K {
-                for lane in 0..LANES {
-                    sums[lane] = f.fma(weights[i][j], rows[j][lane], sums[lane]);
-                }
-            }
-            out.copy_from_slice(&sums);
-        }
+        *out = sums;
     }
-    for i in 0..G {
-        for d in whole * LANES..dv {
-            for j in 0..K {
-                values[i * dv + d] = f.fma(weights[i][j], v[j][d].to_f32(), values[i * dv + d]);
-            }
-        }
+}
+
+/// Rows that are converted to float32, and filled up with zeros to whole chunks.
+#[inline(always)]
+fn widen<'a, T: Float>(rows: impl Iterator<Item = &'a [T]>, chunks: usize, out: &mut [[f32; LANES]]) {
+    for (row, out) in rows.zip(out.chunks_exact_mut(chunks.max(1))) {
+        out.as_flattened_mut().iter_mut().zip(row).for_each(|(out, x)| *out = x.to_f32());
     }
-    G
 }
 
 /// The result of the heads of a group, `[group, Dv]`, from all their blocks.
@@ -307,7 +249,7 @@ fn combine_body<F: Fma, T: Float>(f: F, layout: Layout, partial: &[f32], out: &m
             // A block without a maximum has nothing to add.
             let weight = if block[g] == f32::NEG_INFINITY { 0.0 } else { exp(f, block[g] - largest) };
             sum = f.fma(weight, block[group + g], sum);
-            let values = &block[2 * group + g * dv..][..dv];
+            let values = &block[2 * group + g * layout.row_len()..][..dv];
             total.iter_mut().zip(values).for_each(|(total, &value)| *total = f.fma(weight, value, *total));
         }
         for (out, total) in out.iter_mut().zip(&total) {
