@@ -58,49 +58,91 @@ pub(crate) fn max(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// The sum of all lanes, in an order that is the same for every instruction set.
+/// All lanes as one, in an order that is the same for every instruction set.
 #[inline(always)]
-pub(crate) fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
-    let mut half = N / 2;
+fn fold(mut lanes: [f32; LANES], step: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] += lanes[i + half];
+            lanes[i] = step(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
     lanes[0]
 }
 
-/// The sum of `term(element)` over a row.
+/// The first [`LANES`] elements, filled up if there are fewer. So the end of a row is done as the rest of it is, and the
+/// lanes are only ever touched all at once: that keeps them in vectors.
 #[inline(always)]
-pub(crate) fn sum_of<T: Float>(x: &[T], term: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0f32; LANES];
+fn filled<T: Copy>(x: &[T], filler: T) -> [T; LANES] {
+    let mut all = [filler; LANES];
+    all[..x.len()].copy_from_slice(x);
+    all
+}
+
+/// `step(lane, element)` for all elements of a row, in turn for each lane. The filler must change nothing.
+#[inline(always)]
+fn reduce<T: Float>(x: &[T], filler: f32, start: f32, step: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let mut lanes = [start; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += term(x.to_f32());
+        for i in 0..LANES {
+            lanes[i] = step(lanes[i], chunk[i].to_f32());
         }
     }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane += term(x.to_f32());
+    if !rest.is_empty() {
+        let rest = filled(rest, T::from_f32(filler));
+        for i in 0..LANES {
+            lanes[i] = step(lanes[i], rest[i].to_f32());
+        }
     }
-    sum(lanes)
+    lanes
+}
+
+/// The sum of `term(element)` over a row, where `term(filler)` is 0.
+#[inline(always)]
+pub(crate) fn sum_of<T: Float>(x: &[T], filler: f32, term: impl Fn(f32) -> f32) -> f32 {
+    let lanes = reduce(
+        x,
+        filler,
+        0.0,
+        #[inline(always)]
+        |sum, x| sum + term(x),
+    );
+    fold(
+        lanes,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// The largest element of a row that is not NaN, or -infinity.
 #[inline(always)]
 pub(crate) fn max_of<T: Float>(x: &[T]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = max(*lane, x.to_f32());
+    fold(reduce(x, f32::NEG_INFINITY, f32::NEG_INFINITY, max), max)
+}
+
+/// The sum of the products of two rows of the same length.
+#[inline(always)]
+pub(crate) fn dot<F: Fma, A: Float, B: Float>(f: F, a: &[A], b: &[B]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] = f.fma(a[i].to_f32(), b[i].to_f32(), lanes[i]);
         }
     }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = max(*lane, x.to_f32());
+    if !a_rest.is_empty() {
+        let (a, b) = (filled(a_rest, A::from_f32(0.0)), filled(b_rest, B::from_f32(0.0)));
+        for i in 0..LANES {
+            lanes[i] = f.fma(a[i].to_f32(), b[i].to_f32(), lanes[i]);
+        }
     }
-    lanes.into_iter().fold(f32::NEG_INFINITY, max)
+    fold(
+        lanes,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 #[cfg(test)]
@@ -159,7 +201,9 @@ mod tests {
     fn sums_and_maxima_see_every_element() {
         for count in [0, 1, 31, 32, 33, 100] {
             let x: Vec<f32> = (1..=count).map(|i| i as f32).collect();
-            assert_eq!(sum_of(&x, |x| x), (count * (count + 1) / 2) as f32);
+            let total = (count * (count + 1) / 2) as f32;
+            assert_eq!(sum_of(&x, 1.0, |x| x - 1.0), total - count as f32);
+            assert_eq!(dot(crate::isa::PORTABLE, &x, &vec![0.5f32; count]), total / 2.0);
             for largest in 0..count {
                 let mut x = vec![-1.0f32; count];
                 x[largest] = -0.5;

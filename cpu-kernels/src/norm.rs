@@ -4,7 +4,7 @@
 
 use crate::float::Float;
 use crate::isa::{Fma, Isa, compiled_for_each};
-use crate::math::{LANES, rows_per_piece, sum};
+use crate::math::{dot, rows_per_piece};
 use crate::threads;
 
 /// Rows whose share of the weight's gradient is summed by one thread.
@@ -99,17 +99,7 @@ fn check<T>(x: &[T], dims: usize, weight: Option<&[T]>) {
 
 #[inline(always)]
 fn inverse_rms<F: Fma, T: Float>(f: F, x: &[T], eps: f32) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = f.fma(x.to_f32(), x.to_f32(), *lane);
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = f.fma(x.to_f32(), x.to_f32(), *lane);
-    }
-    1.0 / (sum(lanes) / x.len() as f32 + eps).sqrt()
+    1.0 / (dot(f, x, x) / x.len() as f32 + eps).sqrt()
 }
 
 #[inline(always)]
@@ -181,21 +171,6 @@ fn vjp_rows_body<F: Fma, T: Float>(
             *dx = T::from_f32(f.fma(g, n, -(x.to_f32() * projection)));
         }
     }
-}
-
-#[inline(always)]
-fn dot<F: Fma, T: Float>(f: F, g: &[f32], x: &[T]) -> f32 {
-    let mut lanes = [0f32; LANES];
-    let ((g_chunks, g_rest), (chunks, rest)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-    for (g, chunk) in g_chunks.iter().zip(chunks) {
-        for ((lane, &g), x) in lanes.iter_mut().zip(g).zip(chunk) {
-            *lane = f.fma(g, x.to_f32(), *lane);
-        }
-    }
-    for ((lane, &g), x) in lanes.iter_mut().zip(g_rest).zip(rest) {
-        *lane = f.fma(g, x.to_f32(), *lane);
-    }
-    sum(lanes)
 }
 
 compiled_for_each! {

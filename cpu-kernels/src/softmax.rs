@@ -27,6 +27,7 @@ fn softmax_rows_body<F: Fma, T: Float>(f: F, x: &[T], dims: usize, out: &mut [T]
         let scale = 1.0
             / sum_of(
                 x,
+                f32::NEG_INFINITY,
                 #[inline(always)]
                 |x| exp(f, x - max),
             );

@@ -125,6 +125,7 @@ fn attend_body<F: Fma, T: Float>(
             scores.iter_mut().for_each(|score| *score = exp(f, *score - shift));
             sums[g] = sum_of(
                 scores,
+                0.0,
                 #[inline(always)]
                 |p| p,
             );

@@ -62,7 +62,8 @@ impl<T> Operands<'_, T> {
 ///
 /// A query that sees no key, because they are all masked or there are none, gets 0. (MLX gives NaN or the mean of the
 /// values there, depending on the mask.) So does one whose scores are all -infinity. A query with a score of NaN or
-/// +infinity gets NaN.
+/// +infinity gets NaN. The value of a key that is hidden from one query may still be multiplied by 0, so it should be
+/// finite.
 ///
 /// # Panics
 /// If the shapes do not fit together, `Hq` is not a multiple of `Hkv`, a mask has another shape than `[B, Hq, L, S]`,
