@@ -8,7 +8,7 @@
 //!
 //! The scores are never stored. Keys are taken in blocks whose bounds are multiples of a constant, and for each query
 //! a running maximum, the running sum of `e^(score - maximum)` and the running sum of values are kept. One query
-//! ([`decode`]) spreads over the threads by blocks of keys and many ([`prefill`]) by blocks of queries. Neither the
+//! (`decode`) spreads over the threads by blocks of keys and many (`prefill`) by blocks of queries. Neither the
 //! threads nor other queries' presence in the call change what a query gets, but one query alone is added up in
 //! another order than the same among several.
 
