@@ -212,19 +212,23 @@ fn block_values<F: Fma, T: Float>(
     }
 }
 
-/// Adds [`ROWS`] rows of values, weighted by `p`.
+/// Adds rows of values, weighted by `p`, four at a time: their weights and addresses fit the registers.
 #[inline(always)]
 fn add_values<F: Fma>(f: F, p: &[f32; ROWS], v: &[[f32; LANES]], out: &mut [[f32; LANES]]) {
     let chunks = out.len();
-    let v: [&[[f32; LANES]]; ROWS] = std::array::from_fn(|i| &v[i * chunks..][..chunks]);
-    for (c, out) in out.iter_mut().enumerate() {
-        let mut sums = *out;
-        for i in 0..ROWS {
+    for (&[p0, p1, p2, p3], v) in p.as_chunks().0.iter().zip(v.chunks_exact(4 * chunks)) {
+        let (v01, v23) = v.split_at(2 * chunks);
+        let ((v0, v1), (v2, v3)) = (v01.split_at(chunks), v23.split_at(chunks));
+        for ((((out, v0), v1), v2), v3) in out.iter_mut().zip(v0).zip(v1).zip(v2).zip(v3) {
+            let mut sums = *out;
             for lane in 0..LANES {
-                sums[lane] = f.fma(p[i], v[i][c][lane], sums[lane]);
+                sums[lane] = f.fma(p0, v0[lane], sums[lane]);
+                sums[lane] = f.fma(p1, v1[lane], sums[lane]);
+                sums[lane] = f.fma(p2, v2[lane], sums[lane]);
+                sums[lane] = f.fma(p3, v3[lane], sums[lane]);
             }
+            *out = sums;
         }
-        *out = sums;
     }
 }
 
