@@ -96,15 +96,12 @@ impl KvCache {
     }
 
     /// Which of the keys that [`update_and_fetch`](Self::update_and_fetch) will give each of `length` tokens may see.
-    ///
-    /// # Errors
-    /// When no memory is left for the mask.
-    pub fn mask(&self, length: i32) -> Result<Mask> {
+    pub fn mask(&self, length: i32) -> AttentionMask<'static> {
         let seen = self.kept() + length;
         match self.window {
-            _ if length == 1 => Ok(Mask::None),
-            Some(window) if seen > window => Mask::windowed(length, seen, window),
-            _ => Ok(Mask::Causal),
+            _ if length == 1 => AttentionMask::None,
+            Some(window) if seen > window => AttentionMask::Window(window),
+            _ => AttentionMask::Causal,
         }
     }
 
@@ -173,38 +170,6 @@ fn with_room(parts: &[&Array]) -> Result<Array> {
     Ok(concatenate(&all, 2)?)
 }
 
-/// An attention mask that owns its array.
-#[derive(Clone, Debug)]
-pub enum Mask {
-    /// Every key is seen.
-    None,
-    /// Keys up to the query's own position.
-    Causal,
-    /// Boolean, `[L, S]`: keys up to the query's own position that lie inside the window.
-    Windowed(Array),
-}
-
-impl Mask {
-    /// Query `i` stands at key `seen - length + i`; it sees `window` keys, that one the last.
-    fn windowed(length: i32, seen: i32, window: i32) -> Result<Self> {
-        let sees = |query: i32, key: i32| {
-            let own = seen - length + query;
-            key <= own && key > own - window
-        };
-        let allowed: Vec<bool> = (0..length).flat_map(|q| (0..seen).map(move |k| sees(q, k))).collect();
-        Ok(Mask::Windowed(Array::from_slice(&allowed, &[length, seen])?))
-    }
-
-    /// The mask, as attention takes it.
-    pub fn as_attention(&self) -> AttentionMask<'_> {
-        match self {
-            Mask::None => AttentionMask::None,
-            Mask::Causal => AttentionMask::Causal,
-            Mask::Windowed(allowed) => AttentionMask::Boolean(allowed),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mlx_core::DType;
@@ -219,23 +184,19 @@ mod tests {
 
     /// The positions that query `i` of a step sees, by mask and keys together.
     fn seen(cache: &mut KvCache, length: i32) -> Vec<Vec<i32>> {
-        let mask = cache.mask(length).unwrap();
+        let mask = cache.mask(length);
         let new = rows(cache.offset(), length);
         let (keys, values) = cache.update_and_fetch(&new, &new).unwrap();
         let keys = keys.to_vec::<f32>().unwrap();
-        let allowed = match &mask {
-            Mask::Windowed(allowed) => allowed.to_vec::<bool>().unwrap(),
-            _ => Vec::new(),
-        };
         assert_eq!(keys, values.to_vec::<f32>().unwrap());
         let count = keys.len();
         (0..length as usize)
             .map(|query| {
                 let own = count - length as usize + query;
-                let sees = |key: usize| match &mask {
-                    Mask::None => true,
-                    Mask::Causal => key <= own,
-                    Mask::Windowed(_) => allowed[query * count + key],
+                let sees = |key: usize| match mask {
+                    AttentionMask::None => true,
+                    AttentionMask::Window(window) => key <= own && key + window as usize > own,
+                    _ => key <= own,
                 };
                 (0..count).filter(|key| sees(*key)).map(|key| keys[key] as i32).collect()
             })

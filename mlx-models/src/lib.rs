@@ -38,7 +38,7 @@ pub mod sampling;
 pub mod stop;
 pub mod tokenizer;
 
-pub use cache::{KvCache, Mask};
+pub use cache::KvCache;
 pub use chat_template::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};

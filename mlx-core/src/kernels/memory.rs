@@ -105,9 +105,30 @@ fn located<'a, T: Element + CheckedBitPattern>(
     if let (Some(strides), Ok((storage, first))) = (strides, view.storage::<T>()) {
         return Ok((memory(Cow::Borrowed(&storage[first..])), strides));
     }
-    let mut strides = vec![1; view.shape().len()];
-    for axis in (1..strides.len()).rev() {
-        strides[axis - 1] = strides[axis] * view.shape()[axis] as usize;
+    Ok((memory(view.elements::<T>()?), row_major(view.shape(), 1)))
+}
+
+/// The memory of `[B, H, L, Dh]`, and the elements from one position of the first three axes to the next; copied only where
+/// a row of `Dh` does not lie side by side.
+pub(super) fn heads<'a, T: Element + CheckedBitPattern>(
+    view: &View<'a>,
+) -> Result<(Cow<'a, [T]>, [usize; 3])> {
+    let strides: Option<Vec<usize>> = view.strides().iter().map(|s| usize::try_from(*s).ok()).collect();
+    if let (Some(&[batch, head, row, element]), Ok((storage, first))) =
+        (strides.as_deref(), view.storage::<T>())
+        && (element == 1 || view.shape()[3] == 1)
+    {
+        return Ok((Cow::Borrowed(&storage[first..]), [batch, head, row]));
     }
-    Ok((memory(view.elements::<T>()?), strides))
+    let strides = row_major(view.shape(), 1);
+    Ok((view.elements::<T>()?, [0, 1, 2].map(|axis| strides.get(axis).copied().unwrap_or(0))))
+}
+
+/// Elements from one position of each axis to the next, in row-major order of things of `size` elements.
+pub(super) fn row_major(shape: &[i32], size: usize) -> Vec<usize> {
+    let mut strides = vec![size; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis] as usize;
+    }
+    strides
 }

@@ -7,8 +7,13 @@
 //! Gradients go through them as well. `RUST_MLX_CPU_KERNELS=0` in the environment, or [`with`], leaves everything to MLX,
 //! for comparison. [`set_threads`] says how many threads they use; results do not depend on it.
 
+mod attention;
+mod gate;
 mod memory;
+mod norm;
 mod product;
+mod rope;
+mod softmax;
 mod unpack;
 
 use std::cell::Cell;
@@ -16,7 +21,12 @@ use std::sync::OnceLock;
 
 pub use cpu_kernels::threads::{default_threads, set_threads, threads};
 
+pub(crate) use attention::{attention, windowed};
+pub(crate) use gate::{Gate, gated};
+pub(crate) use norm::rms_norm;
 pub(crate) use product::{Layout, matmul, project, project_dense};
+pub(crate) use rope::{Rope, rope};
+pub(crate) use softmax::softmax;
 pub(crate) use unpack::unpack;
 
 use crate::ops::positions;

@@ -4,7 +4,7 @@ use cpu_kernels::Isa;
 use cpu_kernels::blocks::BlockFormat;
 use cpu_kernels::product::{Affine, Matrix, Output, Rows, product, product_transposed};
 
-use super::memory::{Floats, is_supported, with_float};
+use super::memory::{Floats, is_supported, row_major, with_float};
 use super::{Kernel, apply, are_used, plain_vjp};
 use crate::primitive::{Spec, View, ViewMut};
 use crate::{Array, Error, Quantization, Quantized, Result, ffi};
@@ -448,15 +448,6 @@ fn broadcast(a: &[i32], b: &[i32]) -> Option<Vec<i32>> {
             (a, b) => (a == b).then_some(a),
         })
         .collect()
-}
-
-/// Elements from one position of each axis to the next, in row-major order of things of `size` elements.
-fn row_major(shape: &[i32], size: usize) -> Vec<usize> {
-    let mut strides = vec![size; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis] as usize;
-    }
-    strides
 }
 
 /// Where the operand of the batch's element `index` begins.

@@ -1,5 +1,6 @@
 //! Activation functions, element by element. The results have the dtype of `x`, which must be a floating one.
 
+use crate::kernels::{self, Gate};
 use crate::{Array, Error, Result};
 
 /// `max(x, 0)`
@@ -41,7 +42,15 @@ pub fn silu(x: &Array) -> Result<Array> {
 /// # Errors
 /// When the shapes cannot be broadcast together, or `gate` is not of a floating dtype.
 pub fn swiglu(gate: &Array, x: &Array) -> Result<Array> {
-    silu(gate)?.multiply(x)
+    kernels::gated(Gate::Silu, gate, x).unwrap_or_else(|| silu(gate)?.multiply(x))
+}
+
+/// `gelu_tanh(gate) * x`, the gated unit of Gemma's layers. (Shazeer, 2020)
+///
+/// # Errors
+/// When the shapes cannot be broadcast together, or `gate` is not of a floating dtype.
+pub fn geglu_tanh(gate: &Array, x: &Array) -> Result<Array> {
+    kernels::gated(Gate::GeluTanh, gate, x).unwrap_or_else(|| gelu_tanh(gate)?.multiply(x))
 }
 
 /// GELU: `x Φ(x) = x (1 + erf(x / √2)) / 2`. (Hendrycks and Gimpel, 2016)

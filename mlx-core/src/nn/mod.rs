@@ -46,7 +46,7 @@ mod weight;
 
 #[doc(inline)]
 pub use crate::__module as module;
-pub use activation::{gelu, gelu_quick, gelu_tanh, leaky_relu, relu, silu, softplus, swiglu};
+pub use activation::{geglu_tanh, gelu, gelu_quick, gelu_tanh, leaky_relu, relu, silu, softplus, swiglu};
 pub use dropout::{Dropout, dropout, train};
 pub use linear::{Embedding, Linear};
 pub use lora::Lora;

@@ -1,6 +1,6 @@
 //! Attention and what stands around it: MLX's fused kernels.
 
-use crate::{Array, DType, Error, Result, ffi};
+use crate::{Array, DType, Error, Result, ffi, kernels};
 
 /// Which keys a query may see.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,8 @@ pub enum AttentionMask<'a> {
     None,
     /// Those up to its own position; the last query stands at the last key.
     Causal,
+    /// The last so many of those, its own position included: a sliding window.
+    Window(i32),
     /// Those where the array of booleans, broadcast to `[B, Hq, L, S]`, is true.
     Boolean(&'a Array),
     /// All of them, with the numbers of the array, broadcast to `[B, Hq, L, S]`, added to the scores.
@@ -64,9 +66,19 @@ pub fn attention_with_sinks(
     {
         return refuse(format!("sinks {} for the heads of {}", sinks.describe(), queries.describe()));
     }
+    if sinks.is_none()
+        && let Some(attended) = kernels::attention([queries, keys, values], scale, mask)
+    {
+        return attended;
+    }
+    let window;
     let (mode, array) = match mask {
         AttentionMask::None => (c"", None),
         AttentionMask::Causal => (c"causal", None),
+        AttentionMask::Window(size) => {
+            window = kernels::windowed(queries.dim(2)?, keys.dim(2)?, size)?;
+            (c"array", Some(&window))
+        }
         AttentionMask::Boolean(mask) if mask.dtype() != DType::Bool => {
             return Err(Error::DTypeMismatch { op: OP, expected: DType::Bool, found: mask.dtype() });
         }
@@ -94,7 +106,7 @@ impl Array {
     /// When `weight` is not as long as the last axis.
     #[doc(alias = "mlx_fast_rms_norm")]
     pub fn rms_norm(&self, weight: Option<&Array>, eps: f32) -> Result<Array> {
-        ffi::ops::rms_norm(self, weight, eps)
+        kernels::rms_norm(self, weight, eps).unwrap_or_else(|| ffi::ops::rms_norm(self, weight, eps))
     }
 
     /// `(x - mean(x)) / √(var(x) + eps) * weight + bias` over the last axis, computed in float32. (Ba et al., 2016)
@@ -115,7 +127,9 @@ impl Array {
     /// When there are fewer than three axes or `dims` does not fit the last.
     #[doc(alias = "mlx_fast_rope")]
     pub fn rope(&self, dims: i32, traditional: bool, base: f32, scale: f32, offset: i32) -> Result<Array> {
-        ffi::ops::rope(self, dims, traditional, base, scale, offset)
+        let turns = kernels::Rope { dims, traditional, base, scale, offset, inverse: false };
+        kernels::rope(self, turns)
+            .unwrap_or_else(|| ffi::ops::rope(self, dims, traditional, base, scale, offset))
     }
 
     /// [`rope`](Self::rope) with an offset that may be the result of a computation, as int32: a scalar, or one for each

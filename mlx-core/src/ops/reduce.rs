@@ -4,7 +4,7 @@
 //! stays with length one.
 
 use crate::ffi::{self, c, door};
-use crate::{Array, Axes, DType, Result};
+use crate::{Array, Axes, DType, Result, kernels};
 
 macro_rules! reductions {
     ($($(#[$doc:meta])* $name:ident => $c:ident, $($alias:literal),+;)*) => {
@@ -95,6 +95,13 @@ impl Array {
         let axes = axes.list(self.ndim());
         for axis in axes.iter() {
             self.axis_length("softmax", *axis)?;
+        }
+        // The kernel is precise, whatever is asked for.
+        let last = self.ndim() as i32 - 1;
+        if matches!(axes[..], [axis] if axis == last || axis == -1)
+            && let Some(scaled) = kernels::softmax(self)
+        {
+            return scaled;
         }
         let scaled = ffi::ops::softmax(self, &axes, precise)?;
         // MLX's kernel divides by the length of the last axis.

@@ -12,13 +12,13 @@
 
 mod config;
 
-use mlx_core::nn::{Embedding, Linear, RmsNorm, Rope, gelu_tanh};
-use mlx_core::{Array, DType, scaled_dot_product_attention};
+use mlx_core::nn::{Embedding, Linear, RmsNorm, Rope, geglu_tanh};
+use mlx_core::{Array, AttentionMask, DType, scaled_dot_product_attention};
 
 use self::config::{Config, LayerType};
 use super::{LanguageModel, ModelShape};
 use crate::checkpoint::Weights;
-use crate::{Checkpoint, KvCache, Mask, Result};
+use crate::{Checkpoint, KvCache, Result};
 
 /// Grouped-query attention with normalized queries and keys.
 struct Attention {
@@ -52,7 +52,7 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Array, mask: &Mask, cache: &mut KvCache) -> Result<Array> {
+    fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
         let (batch, length) = (x.dim(0)?, x.dim(1)?);
         let heads = |x: Array, count: i32| x.reshape(&[batch, length, count, -1])?.transpose(&[0, 2, 1, 3]);
 
@@ -64,7 +64,7 @@ impl Attention {
         let k = self.rope.forward(&self.k_norm.forward(&k)?, cache.offset())?;
         let (k, v) = cache.update_and_fetch(&k, &v)?; // [B, Hkv, S, Dh]
 
-        let out = scaled_dot_product_attention(&q, &k, &v, self.scale, mask.as_attention())?;
+        let out = scaled_dot_product_attention(&q, &k, &v, self.scale, mask)?;
         let out = out.transpose(&[0, 2, 1, 3])?.reshape(&[batch, length, -1])?; // [B, Hq, L, Dh] -> [B, L, Hq * Dh]
         Ok(self.o_proj.forward(&out)?)
     }
@@ -88,8 +88,8 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Array) -> Result<Array> {
-        let gate = gelu_tanh(&self.gate_proj.forward(x)?)?; // [B, L, D] -> [B, L, I]
-        Ok(self.down_proj.forward(&gate.multiply(&self.up_proj.forward(x)?)?)?)
+        let gated = geglu_tanh(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?; // [B, L, D] -> [B, L, I]
+        Ok(self.down_proj.forward(&gated)?)
     }
 }
 
@@ -116,7 +116,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, mask: &Mask, cache: &mut KvCache) -> Result<Array> {
+    fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
         let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, mask, cache)?;
         let h = x.add(&self.post_attention_layernorm.forward(&attended)?)?;
         let mixed = self.mlp.forward(&self.pre_feedforward_layernorm.forward(&h)?)?;
@@ -167,12 +167,6 @@ impl Gemma3 {
             },
         })
     }
-
-    /// The mask that all layers of one kind share, since their caches are at the same position.
-    fn mask(&self, layer_type: LayerType, caches: &[KvCache], length: i32) -> Result<Mask> {
-        let first = self.layer_types.iter().position(|kind| *kind == layer_type);
-        first.and_then(|layer| caches.get(layer)).map_or(Ok(Mask::Causal), |cache| cache.mask(length))
-    }
 }
 
 impl LanguageModel for Gemma3 {
@@ -195,16 +189,10 @@ impl LanguageModel for Gemma3 {
     fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
         super::check_caches(caches, self.layers.len())?;
         let length = tokens.dim(1)?;
-        let sliding = self.mask(LayerType::Sliding, caches, length)?;
-        let full = self.mask(LayerType::Full, caches, length)?;
 
         let mut h = self.embed_tokens.forward(tokens)?.multiply(&self.embed_scale)?; // [B, L] -> [B, L, D]
-        for ((layer, kind), cache) in self.layers.iter().zip(&self.layer_types).zip(caches) {
-            let mask = match kind {
-                LayerType::Sliding => &sliding,
-                LayerType::Full => &full,
-            };
-            h = layer.forward(&h, mask, cache)?;
+        for (layer, cache) in self.layers.iter().zip(caches) {
+            h = layer.forward(&h, cache.mask(length), cache)?;
         }
         Ok(self.norm.forward(&h)?)
     }
