@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{generate, logits, tokenize};
+use crate::commands::{bench, generate, logits, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -28,6 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Generate(generate::Args),
     Logits(logits::Args),
     Tokenize(tokenize::Args),
@@ -35,6 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Logits(args) => logits::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

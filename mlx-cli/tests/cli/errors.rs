@@ -87,6 +87,22 @@ fn logits_names_what_it_cannot_use() {
 }
 
 #[test]
+fn bench_names_what_it_cannot_use() {
+    let tiny = tiny();
+    let model = tiny.to_str().unwrap();
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--model", "/nowhere/model"], &["/nowhere/model"]),
+        (&["--model", model, "-p", "0", "-n", "0"], &["-p 0 -n 0"]),
+        (&["--model", model, "-n", "0", "--batch", "2"], &["--batch 2"]),
+        (&["--model", model, "-p", "513"], &["-p 513", "holds 512"]),
+        (&["--model", model, "-p", "0", "-n", "513", "--json"], &["-n 513", "holds 512"]),
+    ];
+    for (args, parts) in cases {
+        assert_refused(&mlx(&[&["bench"], *args].concat(), ""), parts);
+    }
+}
+
+#[test]
 fn tokenize_names_what_it_cannot_use() {
     let (tiny, folder) = (tiny(), with_tokenizer());
     let (without, with) = (tiny.to_str().unwrap(), folder.path().to_str().unwrap());
@@ -109,6 +125,13 @@ fn command_lines_that_do_not_parse_are_usage_errors() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage"),
         (&["sing"], "sing"),
+        (&["bench"], "--model"),
+        (&["bench", "--model", "m", "-p", "-1"], "-1"),
+        (&["bench", "--model", "m", "-n", "many"], "many"),
+        (&["bench", "--model", "m", "-r", "0"], "-r"),
+        (&["bench", "--model", "m", "--batch", "0"], "--batch"),
+        (&["bench", "--model", "m", "--batch", "65536"], "--batch"),
+        (&["bench", "--model", "m", "--temp", "1"], "--temp"),
         (&["generate"], "--prompt"),
         (&["generate", "--prompt", "a", "--tokens", "1"], "--tokens"),
         (&["generate", "--prompt", "a", "--prompt-file", "-"], "--prompt-file"),

@@ -3,6 +3,7 @@
 //! The checkpoint and the values expected of it, by transformers, are those of `mlx-models/tests/data`. It has no
 //! tokenizer, so that some tests put one beside it.
 
+mod bench;
 mod binary;
 mod errors;
 #[cfg(feature = "mlx-backend")]
