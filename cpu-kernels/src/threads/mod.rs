@@ -5,22 +5,20 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+mod pool;
+
+use pool::Helpers;
 
 struct Pool {
     /// The callers' own among them.
     threads: usize,
-    /// None if the caller does everything, or the system gives no threads.
-    helpers: Option<ThreadPool>,
+    helpers: Helpers,
 }
 
 impl Pool {
     fn new(threads: usize) -> Self {
         let threads = threads.max(1);
-        let name = |index| format!("cpu-kernels {index}");
-        let helpers = (threads > 1)
-            .then(|| ThreadPoolBuilder::new().num_threads(threads - 1).thread_name(name).build().ok());
-        Pool { threads, helpers: helpers.flatten() }
+        Pool { threads, helpers: Helpers::new(threads - 1) }
     }
 }
 
@@ -59,26 +57,19 @@ pub fn set_threads(count: usize) {
 
 /// Does `work` for every item, on this thread and on the pool's.
 ///
-/// Each thread takes the next item when it is done with one, so a thread that is held up takes fewer.
+/// Each thread takes the next item when it is done with one, so a thread that is held up takes fewer. While another caller
+/// has the helpers, this thread works alone.
 pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
     let pool = current();
-    let spread = pool.helpers.as_ref().filter(|_| items.len() > 1);
-    let Some(helpers) = spread else {
+    if pool.threads == 1 || items.len() < 2 {
         return items.into_iter().for_each(work);
-    };
-    let count = (pool.threads - 1).min(items.len() - 1);
+    }
     let items = Mutex::new(items.into_iter());
     let take = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let drain = || {
+    pool.helpers.run(&|| {
         while let Some(item) = take() {
             work(item);
         }
-    };
-    helpers.in_place_scope(|scope| {
-        for _ in 0..count {
-            scope.spawn(|_| drain());
-        }
-        drain();
     });
 }
 
