@@ -118,6 +118,7 @@ fn dot_rows<S: Simd, F: Format, const M: usize>(
         let mut totals = [simd.splat(0.0); M];
         let mut offsets = [0.0; M];
         for c in 0..chunks {
+            format.prefetch(simd, first + row, c);
             let chunk = format.chunk(simd, first + row, c);
             for m in 0..M {
                 totals[m] = add::<S, F>(simd, &chunk, &x[m][c], totals[m]);

@@ -189,5 +189,5 @@ impl Shared {
 /// Waits a moment; after a while in a way that lets other threads run.
 fn pause(spins: &mut u32) {
     *spins = spins.wrapping_add(1);
-    if *spins % 16 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+    if spins.is_multiple_of(16) { std::thread::yield_now() } else { std::hint::spin_loop() }
 }

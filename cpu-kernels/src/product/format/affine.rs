@@ -28,6 +28,11 @@ impl<S: Float, const BITS: usize> Format for Codes<'_, S, BITS> {
         let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
         Chunk::shifted(self.scales[group].to_f32(), self.biases[group].to_f32(), levels(simd, words))
     }
+
+    #[inline(always)]
+    fn prefetch<V: Simd>(&self, simd: V, n: usize, c: usize) {
+        simd.prefetch(self.codes, (n * self.chunks + c) * BITS);
+    }
 }
 
 /// The codes of a chunk as numbers. Vector `i` holds the codes from bit `8 * BITS * i` on; where they do not lie in one

@@ -83,6 +83,11 @@ macro_rules! legacy {
                 let $block = self.0.block(n, c);
                 $chunk
             }
+
+            #[inline(always)]
+            fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize) {
+                simd.prefetch(self.0.bytes, (n * self.0.blocks + c) * $bytes);
+            }
         }
     };
 }
@@ -122,6 +127,12 @@ macro_rules! k {
                 let $simd = simd;
                 let ($block, $c) = (self.0.block(n, c / CHUNKS), c % CHUNKS);
                 $chunk
+            }
+
+            #[inline(always)]
+            fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize) {
+                let start = (n * self.0.blocks + c / CHUNKS) * $bytes;
+                simd.prefetch(self.0.bytes, start + c % CHUNKS * ($bytes / CHUNKS));
             }
         }
     };

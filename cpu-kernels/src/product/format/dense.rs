@@ -54,6 +54,14 @@ impl<T: Element> Format for Rows<'_, T> {
         };
         Chunk::symmetric(1.0, levels)
     }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize) {
+        let start = n * self.row_stride + c * CHUNK;
+        for line in (0..CHUNK).step_by(64 / size_of::<T>()) {
+            simd.prefetch(self.values, start + line);
+        }
+    }
 }
 
 /// The last, incomplete chunk of a row.
@@ -83,4 +91,7 @@ impl<T: Element> Format for Strided<'_, T> {
         let value = |i: usize| self.values[start + i * self.column_stride].to_f32();
         Chunk::symmetric(1.0, padded(simd, left, value))
     }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, _: S, _: usize, _: usize) {}
 }

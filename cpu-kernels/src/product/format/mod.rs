@@ -21,6 +21,9 @@ pub(super) trait Format: Copy + Send + Sync {
 
     /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
     fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S>;
+
+    /// Asks for memory that is read some chunks later.
+    fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize);
 }
 
 /// Weights `scale * level + min`, 32 of them.
