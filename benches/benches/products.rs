@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cpu_kernels::blocks::BlockFormat;
-use cpu_kernels::product::{Affine, Dense, Matrix, Output, Rows, Values, product};
+use cpu_kernels::product::{Affine, Dense, Matrix, Output, Precision, Rows, Values, product};
 use cpu_kernels::{Isa, threads};
 use half::bf16;
 
@@ -20,13 +20,16 @@ fn main() {
     let (scales, values) = (vec![bf16::ONE; N * K / 32], vec![1.0f32; N * K / 4]);
     let bytes: Vec<u8> = words.iter().flat_map(|word| (word & 0x1f1f_1f1f).to_le_bytes()).collect();
     println!("{} threads, {}", threads::threads(), Isa::best());
-    println!("{:<14}{:>10}{:>12}{:>12}{:>14}", "layout", "1 row", "1 row", "8 rows", "512 rows");
-    println!("{:<14}{:>10}{:>12}{:>12}{:>14}", "", "GB/s", "G weights/s", "G w x rows", "GFLOP/s");
+    println!("{:<14}{:>20}{:>20}{:>20}{:>12}", "", "1 row", "1 row", "8 rows", "512 rows");
+    println!("{:<14}{:>20}{:>20}{:>20}{:>12}", "", "GB/s", "G weights/s", "G w x rows/s", "GFLOP/s");
+    let pair = format!("{:>10}{:>10}", "exact", "rounded");
+    println!("{:<14}{pair}{pair}{pair}{:>12}", "layout", "exact");
 
     let report = |name: &str, bits: f64, matrix: &dyn Fn(usize) -> Matrix<'static>| {
-        let run = |n: usize, rows: Rows| {
+        let run = |n: usize, rows: Rows, rounded: bool| {
             let x = vec![0.5f32; rows.count() * K];
             let mut out = vec![0.0; rows.count() * n];
+            let precision = if rounded { Precision::Rounded } else { Precision::Exact };
             let mut times: Vec<f64> = (0..7)
                 .map(|_| {
                     let start = Instant::now();
@@ -35,6 +38,7 @@ fn main() {
                         &x,
                         rows,
                         &mut [Output { weights: matrix(n), out: black_box(&mut out) }],
+                        precision,
                     );
                     start.elapsed().as_secs_f64()
                 })
@@ -43,10 +47,16 @@ fn main() {
             (n * K * rows.count()) as f64 / times[times.len() / 2] / 1e9
         };
         let rows = matrix(N).rows();
-        let one = run(rows, Rows::of_one(1));
-        let eight = run(rows, Rows { sequences: 8, length: 1 });
-        let many = run(PROMPT_N, Rows::of_one(512)) * 2.0;
-        println!("{name:<14}{:>10.1}{one:>12.1}{eight:>12.1}{many:>14.1}", one * bits / 8.0);
+        let (one, eight) = (Rows::of_one(1), Rows { sequences: 8, length: 1 });
+        let [exact, rounded] = [false, true].map(|rounded| run(rows, one, rounded));
+        let [exact8, rounded8] = [false, true].map(|rounded| run(rows, eight, rounded));
+        let many = run(PROMPT_N, Rows::of_one(512), false) * 2.0;
+        let bytes = bits / 8.0;
+        println!(
+            "{name:<14}{:>10.1}{:>10.1}{exact:>10.1}{rounded:>10.1}{exact8:>10.1}{rounded8:>10.1}{many:>12.1}",
+            exact * bytes,
+            rounded * bytes
+        );
     };
 
     // The memory lives as long as the program.

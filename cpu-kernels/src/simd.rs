@@ -8,6 +8,9 @@ use crate::isa::Fma;
 /// Numbers in a vector.
 pub(crate) const LANES: usize = 8;
 
+/// Bytes in a vector.
+pub(crate) const BYTES: usize = 32;
+
 /// An array of what an expression gives for `i` from 0 on. `array::from_fn` would call a closure, which is compiled without
 /// the instructions of the kernel around it.
 macro_rules! each {
@@ -31,6 +34,8 @@ pub(crate) trait Simd: Fma {
     type F: Copy;
     /// Eight 32-bit integers.
     type I: Copy;
+    /// 32 bytes.
+    type B: Copy;
 
     fn splat(self, value: f32) -> Self::F;
     fn load(self, from: &[f32; LANES]) -> Self::F;
@@ -63,6 +68,27 @@ pub(crate) trait Simd: Fma {
     fn shl_each(self, a: Self::I, by: Self::I) -> Self::I;
     /// Likewise to the right.
     fn shr_each(self, a: Self::I, by: Self::I) -> Self::I;
+
+    /// 32 bytes.
+    fn load_bytes(self, from: &[u8; BYTES]) -> Self::B;
+    /// The low nibbles, then the high ones.
+    fn nibbles(self, from: &[u8; 16]) -> Self::B;
+    /// The low nibble and the high one of each byte.
+    fn nibble_pairs(self, from: &[u8; 16]) -> Self::B;
+    /// The four fields of two bits of each byte, the lowest first.
+    fn bit_pairs(self, from: &[u8; 8]) -> Self::B;
+    /// A byte with all bits set for each bit that is, from the lowest on.
+    fn bits(self, from: &[u8; 4]) -> Self::B;
+    fn byte_and(self, a: Self::B, mask: u8) -> Self::B;
+    fn byte_or(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Each byte to the right, filled with zeros; `by` is below 8.
+    fn byte_shr(self, a: Self::B, by: u32) -> Self::B;
+    /// Each byte to the left, filled with zeros; `by` is below 8.
+    fn byte_shl(self, a: Self::B, by: u32) -> Self::B;
+    /// Sums of the products of two neighbours each, those of the first half and those of the second. The bytes of `a` have a
+    /// sign or none; no number of `b` is -32768.
+    fn dot(self, a: Self::B, signed: bool, b: &[i16; BYTES]) -> [Self::I; 2];
+    fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
 
     /// A float16 as a float.
     fn half(self, value: f16) -> f32;
@@ -115,6 +141,7 @@ impl Fma for Portable {
 impl Simd for Portable {
     type F = [f32; LANES];
     type I = [u32; LANES];
+    type B = [u8; BYTES];
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
@@ -221,6 +248,66 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_bytes(self, from: &[u8; BYTES]) -> Self::B {
+        *from
+    }
+
+    #[inline(always)]
+    fn nibbles(self, from: &[u8; 16]) -> Self::B {
+        each!(i => if i < 16 { from[i] & 0x0f } else { from[i - 16] >> 4 })
+    }
+
+    #[inline(always)]
+    fn nibble_pairs(self, from: &[u8; 16]) -> Self::B {
+        each!(i => from[i / 2] >> (i % 2 * 4) & 0x0f)
+    }
+
+    #[inline(always)]
+    fn bit_pairs(self, from: &[u8; 8]) -> Self::B {
+        each!(i => from[i / 4] >> (i % 4 * 2) & 3)
+    }
+
+    #[inline(always)]
+    fn bits(self, from: &[u8; 4]) -> Self::B {
+        each!(i => if from[i / 8] >> (i % 8) & 1 == 1 { 0xff } else { 0 })
+    }
+
+    #[inline(always)]
+    fn byte_and(self, a: Self::B, mask: u8) -> Self::B {
+        each!(i => a[i] & mask)
+    }
+
+    #[inline(always)]
+    fn byte_or(self, a: Self::B, b: Self::B) -> Self::B {
+        each!(i => a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn byte_shr(self, a: Self::B, by: u32) -> Self::B {
+        each!(i => a[i].wrapping_shr(by))
+    }
+
+    #[inline(always)]
+    fn byte_shl(self, a: Self::B, by: u32) -> Self::B {
+        each!(i => a[i].wrapping_shl(by))
+    }
+
+    #[inline(always)]
+    fn dot(self, a: Self::B, signed: bool, b: &[i16; BYTES]) -> [Self::I; 2] {
+        let level = |i: usize| if signed { i32::from(a[i].cast_signed()) } else { i32::from(a[i]) };
+        let product = |i: usize| level(i) * i32::from(b[i]);
+        each!(half => each!(lane => {
+            let i = half * BYTES / 2 + 2 * lane;
+            (product(i) + product(i + 1)) as u32
+        }))
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, u32::wrapping_add)
+    }
+
+    #[inline(always)]
     fn half(self, value: f16) -> f32 {
         Float::to_f32(value)
     }
@@ -244,7 +331,7 @@ mod x86 {
 
     use half::f16;
 
-    use super::{LANES, Simd};
+    use super::{BYTES, LANES, Simd};
     use crate::isa::Fma;
 
     /// Bytes that are asked for before they are read: the processor's own guesses end at each page.
@@ -282,6 +369,7 @@ mod x86 {
     impl Simd for Avx2 {
         type F = __m256;
         type I = __m256i;
+        type B = __m256i;
 
         #[inline(always)]
         fn splat(self, value: f32) -> __m256 {
@@ -381,6 +469,103 @@ mod x86 {
         #[inline(always)]
         fn shr_each(self, a: __m256i, by: __m256i) -> __m256i {
             have!(_mm256_srlv_epi32(a, by))
+        }
+
+        #[inline(always)]
+        fn load_bytes(self, from: &[u8; BYTES]) -> __m256i {
+            have!(_mm256_loadu_si256(from.as_ptr().cast()))
+        }
+
+        #[inline(always)]
+        fn nibbles(self, from: &[u8; 16]) -> __m256i {
+            have! {
+                let bytes = _mm_loadu_si128(from.as_ptr().cast());
+                let both = _mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes);
+                _mm256_and_si256(both, _mm256_set1_epi8(0x0f))
+            }
+        }
+
+        #[inline(always)]
+        fn nibble_pairs(self, from: &[u8; 16]) -> __m256i {
+            have! {
+                // The high nibble moves into the byte above.
+                let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
+                let both = _mm256_or_si256(wide, _mm256_slli_epi16::<4>(wide));
+                _mm256_and_si256(both, _mm256_set1_epi8(0x0f))
+            }
+        }
+
+        #[inline(always)]
+        fn bit_pairs(self, from: &[u8; 8]) -> __m256i {
+            have! {
+                // Each field moves into a byte of its own.
+                let wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().cast()));
+                let two = _mm256_or_si256(wide, _mm256_slli_epi32::<6>(wide));
+                let four = _mm256_or_si256(two, _mm256_slli_epi32::<12>(two));
+                _mm256_and_si256(four, _mm256_set1_epi8(3))
+            }
+        }
+
+        #[inline(always)]
+        fn bits(self, from: &[u8; 4]) -> __m256i {
+            have! {
+                let all = _mm256_set1_epi32(i32::from_le_bytes(*from));
+                // Byte `i` gets the byte that holds bit `i`.
+                let spread = _mm256_set_epi64x(
+                    0x0303_0303_0303_0303, 0x0202_0202_0202_0202, 0x0101_0101_0101_0101, 0,
+                );
+                let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+                let own = _mm256_and_si256(_mm256_shuffle_epi8(all, spread), bit);
+                _mm256_cmpeq_epi8(own, bit)
+            }
+        }
+
+        #[inline(always)]
+        fn byte_and(self, a: __m256i, mask: u8) -> __m256i {
+            have!(_mm256_and_si256(a, _mm256_set1_epi8(mask.cast_signed())))
+        }
+
+        #[inline(always)]
+        fn byte_or(self, a: __m256i, b: __m256i) -> __m256i {
+            have!(_mm256_or_si256(a, b))
+        }
+
+        #[inline(always)]
+        fn byte_shr(self, a: __m256i, by: u32) -> __m256i {
+            have! {
+                let shifted = _mm256_srl_epi16(a, _mm_cvtsi32_si128(by.cast_signed()));
+                _mm256_and_si256(shifted, _mm256_set1_epi8((0xff_u8 >> by).cast_signed()))
+            }
+        }
+
+        #[inline(always)]
+        fn byte_shl(self, a: __m256i, by: u32) -> __m256i {
+            have! {
+                let shifted = _mm256_sll_epi16(a, _mm_cvtsi32_si128(by.cast_signed()));
+                _mm256_and_si256(shifted, _mm256_set1_epi8((0xff_u8 << by).cast_signed()))
+            }
+        }
+
+        #[inline(always)]
+        fn dot(self, a: __m256i, signed: bool, b: &[i16; BYTES]) -> [__m256i; 2] {
+            have! {
+                let (low, high) = (_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+                let (low, high) = if signed {
+                    (_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high))
+                } else {
+                    (_mm256_cvtepu8_epi16(low), _mm256_cvtepu8_epi16(high))
+                };
+                let numbers = b.as_ptr().cast::<__m256i>();
+                [
+                    _mm256_madd_epi16(low, _mm256_loadu_si256(numbers)),
+                    _mm256_madd_epi16(high, _mm256_loadu_si256(numbers.add(1))),
+                ]
+            }
+        }
+
+        #[inline(always)]
+        fn add_int(self, a: __m256i, b: __m256i) -> __m256i {
+            have!(_mm256_add_epi32(a, b))
         }
 
         #[inline(always)]

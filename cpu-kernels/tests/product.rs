@@ -2,7 +2,7 @@
 
 use cpu_kernels::blocks::{self, BlockFormat};
 use cpu_kernels::product::{
-    Affine, Dense, Matrix, Output, Rows, Values, product, product_transposed, unpack,
+    Affine, Dense, Matrix, Output, Precision, Rows, Values, product, product_transposed, unpack,
 };
 use cpu_kernels::{Isa, threads};
 use half::{bf16, f16};
@@ -183,7 +183,13 @@ fn every_layout_gives_the_sums_of_its_weights_on_every_processor() {
             let expected = reference(&x, &case.weights, k, |n, k_| n * k + k_);
             for isa in Isa::available() {
                 let mut out = vec![f32::NAN; rows.count() * n];
-                product(isa, &x, rows, &mut [Output { weights: case.matrix(), out: &mut out }]);
+                product(
+                    isa,
+                    &x,
+                    rows,
+                    &mut [Output { weights: case.matrix(), out: &mut out }],
+                    Precision::Exact,
+                );
                 assert_close(&out, &expected, &format!("{} {rows:?} {isa}", case.name));
             }
         }
@@ -224,7 +230,13 @@ fn several_matrices_at_once_give_what_each_gives() {
         let x = Numbers::new(6).floats(rows.count() * 128);
         let run = |case: &Case| {
             let mut out = vec![0.0; rows.count() * case.shape[0]];
-            product(Isa::best(), &x, rows, &mut [Output { weights: case.matrix(), out: &mut out }]);
+            product(
+                Isa::best(),
+                &x,
+                rows,
+                &mut [Output { weights: case.matrix(), out: &mut out }],
+                Precision::Exact,
+            );
             out
         };
         let (mut left, mut right) = (vec![0.0; rows.count() * 53], vec![0.0; rows.count() * 20]);
@@ -232,7 +244,7 @@ fn several_matrices_at_once_give_what_each_gives() {
             Output { weights: a.matrix(), out: &mut left },
             Output { weights: b.matrix(), out: &mut right },
         ];
-        product(Isa::best(), &x, rows, outputs);
+        product(Isa::best(), &x, rows, outputs, Precision::Exact);
         assert_eq!((left, right), (run(&a), run(&b)), "{rows:?}");
     }
 }
@@ -245,7 +257,13 @@ fn a_row_is_the_same_whatever_the_batch_and_the_threads() {
         let run = |sequences: usize, x: &[f32]| {
             let mut out = vec![0.0; sequences * length * 301];
             let rows = Rows { sequences, length };
-            product(Isa::best(), x, rows, &mut [Output { weights: case.matrix(), out: &mut out }]);
+            product(
+                Isa::best(),
+                x,
+                rows,
+                &mut [Output { weights: case.matrix(), out: &mut out }],
+                Precision::Exact,
+            );
             out
         };
         let together = run(11, &x);
@@ -261,6 +279,67 @@ fn a_row_is_the_same_whatever_the_batch_and_the_threads() {
 }
 
 #[test]
+fn rounded_products_are_those_of_rounded_activations() {
+    for case in cases() {
+        let [n, k] = case.shape;
+        let packed = match case.memory {
+            Memory::Affine { bits, .. } => matches!(bits, 2 | 4 | 8),
+            Memory::Blocks(..) => true,
+            _ => false,
+        };
+        for rows in BATCHES {
+            let mut x = Numbers::new(9).floats(rows.count() * k);
+            // A chunk of zeros, and one of very different magnitudes.
+            x.iter_mut().take(32).for_each(|x| *x = 0.0);
+            x.iter_mut().skip(32).take(32).step_by(3).for_each(|x| *x *= 1e-6);
+            let mut round = x.clone();
+            if packed && rows.length < 6 {
+                for chunk in round.chunks_mut(32) {
+                    let scale = chunk.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 32767.0;
+                    chunk.iter_mut().filter(|_| scale > 0.0).for_each(|x| *x = (*x / scale).round() * scale);
+                }
+            }
+            let expected = reference(&round, &case.weights, k, |n, k_| n * k + k_);
+            for isa in Isa::available() {
+                let mut out = vec![f32::NAN; rows.count() * n];
+                let outputs = &mut [Output { weights: case.matrix(), out: &mut out }];
+                product(isa, &x, rows, outputs, Precision::Rounded);
+                // Where a quotient lies between two integers, either is right; levels and minima may be large and cancel.
+                let off: Vec<f64> = out
+                    .iter()
+                    .zip(&expected)
+                    .map(|(a, b)| (f64::from(*a) - b.0).abs() / b.1.max(1e-9))
+                    .collect();
+                let worst = off.iter().cloned().fold(0.0, f64::max);
+                assert!(worst < 3e-5, "{} {rows:?} {isa}: {worst}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn rounded_rows_are_the_same_whatever_the_batch_and_nan_shows() {
+    let case = blocks([301, 256], BlockFormat::Q4K);
+    let x = Numbers::new(10).floats(7 * 256);
+    let run = |sequences: usize, x: &[f32]| {
+        let mut out = vec![0.0; sequences * 301];
+        let rows = Rows { sequences, length: 1 };
+        let outputs = &mut [Output { weights: case.matrix(), out: &mut out }];
+        product(Isa::best(), x, rows, outputs, Precision::Rounded);
+        out
+    };
+    let together = run(7, &x);
+    for (alone, together) in x.chunks(256).zip(together.chunks(301)) {
+        assert_eq!(run(1, alone), together);
+    }
+    for odd in [f32::NAN, f32::INFINITY] {
+        let mut x = x[..256].to_vec();
+        x[100] = odd;
+        assert!(run(1, &x).iter().all(|y| y.is_nan()), "{odd}");
+    }
+}
+
+#[test]
 fn sixteen_bit_outputs_are_the_rounded_sums() {
     let case = &dense([7, 33])[2];
     for length in [1, 20] {
@@ -269,8 +348,20 @@ fn sixteen_bit_outputs_are_the_rounded_sums() {
         let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
         let (mut narrow, mut sums) = (vec![bf16::ZERO; length * 7], vec![0.0; length * 7]);
         let rows = Rows::of_one(length);
-        product(Isa::best(), &x, rows, &mut [Output { weights: case.matrix(), out: &mut narrow }]);
-        product(Isa::best(), &wide, rows, &mut [Output { weights: case.matrix(), out: &mut sums }]);
+        product(
+            Isa::best(),
+            &x,
+            rows,
+            &mut [Output { weights: case.matrix(), out: &mut narrow }],
+            Precision::Exact,
+        );
+        product(
+            Isa::best(),
+            &wide,
+            rows,
+            &mut [Output { weights: case.matrix(), out: &mut sums }],
+            Precision::Exact,
+        );
         assert_eq!(narrow, sums.iter().map(|sum| bf16::from_f32(*sum)).collect::<Vec<_>>());
     }
 }
@@ -289,6 +380,7 @@ fn what_is_not_finite_stays_so_and_tiny_numbers_are_not_lost() {
                 &[1.0f32, 0.0].repeat(length),
                 rows,
                 &mut [Output { weights: matrix, out: &mut out }],
+                Precision::Exact,
             );
             assert!(out[0] == f32::INFINITY && out[1].is_nan() && out[2] == 1e-40, "{isa}: {out:?}");
         }

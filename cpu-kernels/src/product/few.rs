@@ -1,14 +1,15 @@
 //! Some rows at a time: each weight is unpacked once and meets up to four rows of `x` while it is in registers.
 
 use super::format::{CHUNK, Chunk, Format, VECTORS, Visit};
-use super::{Output, column_blocks};
+use super::rounded::Rounded;
+use super::{Output, Precision, column_blocks};
 use crate::isa::compiled_for_each;
 use crate::simd::{LANES, Simd, each};
 use crate::threads;
 use crate::{Float, Isa};
 
 /// Rows of `x` that are multiplied while a weight is in registers.
-const TILE: usize = 4;
+pub(super) const TILE: usize = 4;
 
 /// Weights that a thread takes at a time, at least: enough to make taking them cheap.
 const SHARE: usize = 1 << 15;
@@ -40,8 +41,15 @@ impl Activations {
     }
 }
 
-pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut [Output<'_, '_, T>]) {
+pub(super) fn product<T: Float>(
+    isa: Isa,
+    x: &[f32],
+    rows: usize,
+    outputs: &mut [Output<'_, '_, T>],
+    precision: Precision,
+) {
     let activations = Activations::new(x, rows);
+    let rounded = (precision == Precision::Rounded).then(|| Rounded::new(&activations.x));
     let total: usize = outputs.iter().map(|output| output.weights.rows()).sum();
     let share = (SHARE / (activations.chunks * CHUNK).max(1)).max(total / (threads::threads() * 16)).max(1);
     let mut items = Vec::new();
@@ -52,7 +60,13 @@ pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut 
     threads::for_each(items, |(weights, first, mut out)| {
         let count = out.first().map_or(0, |row| row.len());
         let mut dots = vec![0.0; count * activations.rows];
-        weights.visit(Dots { isa, activations: &activations, first, dots: &mut dots });
+        weights.visit(Dots {
+            isa,
+            activations: &activations,
+            rounded: rounded.as_ref(),
+            first,
+            dots: &mut dots,
+        });
         for (row, out) in out.iter_mut().enumerate() {
             for (dot, out) in dots[row * count..].iter().zip(out.iter_mut()) {
                 *out = T::from_f32(*dot);
@@ -65,6 +79,8 @@ pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut 
 struct Dots<'a> {
     isa: Isa,
     activations: &'a Activations,
+    /// The same, if products are to be taken of bytes wherever the layout has them.
+    rounded: Option<&'a Rounded>,
     first: usize,
     dots: &'a mut [f32],
 }
@@ -76,6 +92,11 @@ impl Visit for Dots<'_> {
         let Activations { rows, chunks, .. } = *self.activations;
         let count = self.dots.len() / rows;
         for (tile, dots) in self.dots.chunks_mut(TILE * count).enumerate() {
+            if let Some(rounded) = self.rounded.filter(|_| F::BYTES) {
+                let rows = dots.len() / count;
+                rounded.dots(self.isa, format, [tile * TILE, chunks], self.first, [rows, count], dots);
+                continue;
+            }
             let start = tile * TILE * chunks;
             let x = &self.activations.x[start * CHUNK..];
             let sums = &self.activations.sums[start..];

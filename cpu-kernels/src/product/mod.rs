@@ -1,12 +1,12 @@
 //! Products with matrices of weights: `y = x Wᵀ`, `[.., K] x [N, K]ᵀ -> [.., N]`.
 //!
 //! A weight is unpacked in registers, multiplied and forgotten: packed matrices are read once, in the layout in which
-//! the checkpoint has them ([`Matrix`]). Activations stay in float32 all the way, so that there is nothing to lose; what
-//! bounds a single row is how fast memory gives the weights.
+//! the checkpoint has them ([`Matrix`]). Activations stay in float32 all the way, or are rounded to 16 bits where that is
+//! faster and allowed ([`Precision`]).
 //!
-//! Two kernels share the work:
-//! - [`few`]: some rows at a time, weights straight from memory, as for decoding;
-//! - [`many`]: a whole prompt, weights unpacked block by block and used for all rows.
+//! Two ways share the work:
+//! - `few`: some rows at a time, weights straight from memory, as for decoding;
+//! - `many`: a whole prompt, weights unpacked block by block and used for all rows.
 //!
 //! They add in different orders, so which one runs follows from the length of a sequence alone, and never from what
 //! else is in the batch ([`Rows`]). Neither depends on the number of threads.
@@ -15,6 +15,7 @@ mod few;
 mod format;
 mod many;
 mod matrix;
+mod rounded;
 mod transposed;
 
 pub use many::unpack;
@@ -47,6 +48,16 @@ impl Rows {
     }
 }
 
+/// What products may lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing but the rounding of float32 sums.
+    Exact,
+    /// With packed weights and few rows, activations are rounded to 16 bits, with a scale for each 32 of them. Layouts of
+    /// 3, 5 and 6 bits of MLX's are not affected.
+    Rounded,
+}
+
 /// A matrix of weights and where the product with it goes, `[rows, N]`.
 pub struct Output<'w, 'o, T> {
     /// `[N, K]`
@@ -59,7 +70,13 @@ pub struct Output<'w, 'o, T> {
 ///
 /// # Panics
 /// When `x` or an output has another length than the shapes say.
-pub fn product<T: Float>(isa: Isa, x: &[T], rows: Rows, outputs: &mut [Output<'_, '_, T>]) {
+pub fn product<T: Float>(
+    isa: Isa,
+    x: &[T],
+    rows: Rows,
+    outputs: &mut [Output<'_, '_, T>],
+    precision: Precision,
+) {
     let m = rows.count();
     for output in &*outputs {
         assert_eq!(x.len(), m * output.weights.columns(), "x is not [rows, K]");
@@ -69,7 +86,11 @@ pub fn product<T: Float>(isa: Isa, x: &[T], rows: Rows, outputs: &mut [Output<'_
         return;
     }
     let x: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
-    if rows.length < MANY { few::product(isa, &x, m, outputs) } else { many::product(isa, &x, m, outputs) }
+    if rows.length < MANY {
+        few::product(isa, &x, m, outputs, precision)
+    } else {
+        many::product(isa, &x, m, outputs)
+    }
 }
 
 /// The parts of a `[rows, n]` matrix that lie in columns `block * width ..`, for every block: a slice of each row.

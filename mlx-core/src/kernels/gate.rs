@@ -3,7 +3,7 @@
 use cpu_kernels::{Isa, gate};
 
 use super::memory::{is_supported, with_float};
-use super::{Kernel, apply, are_used, with};
+use super::{Kernel, Mode, apply, are_used, with};
 use crate::primitive::{Spec, View, ViewMut};
 use crate::{Array, Error, Result, nn, transforms};
 
@@ -114,6 +114,6 @@ impl Kernel for Gradients {
     fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
         let [cotangent, primals @ ..] = inputs else { return Err(misfit()) };
         let f = |inputs: &Vec<Array>| self.0.plain(inputs);
-        Ok(with(false, || transforms::vjp(f, &primals.to_vec(), &vec![cotangent.clone()]))?.1)
+        Ok(with(Mode::Off, || transforms::vjp(f, &primals.to_vec(), &vec![cotangent.clone()]))?.1)
     }
 }

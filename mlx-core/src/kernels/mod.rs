@@ -4,8 +4,7 @@
 //! systems, operations that language models spend their time in are computed by [`cpu_kernels`]: this module is where
 //! that is decided, and the only one that knows both. Whoever calls [`Array::matmul`] or a layer need not know.
 //!
-//! Gradients go through them as well. `RUST_MLX_CPU_KERNELS=0` in the environment, or [`with`], leaves everything to MLX,
-//! for comparison. [`set_threads`] says how many threads they use; results do not depend on it.
+//! Gradients go through them as well. [`Mode`] says which kernels there are, and [`mode`] which are used. [`set_threads`] says how many threads they use; results do not depend on it.
 
 mod attention;
 mod gate;
@@ -33,45 +32,68 @@ use crate::ops::positions;
 use crate::primitive::{self, Primitive, Spec, View, ViewMut};
 use crate::{Array, Device, Result, transforms};
 
-thread_local! {
-    static CHOSEN: Cell<Option<bool>> = const { Cell::new(None) };
+/// Which kernels compute on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// MLX's.
+    Off,
+    /// Ours, which lose nothing but the rounding of float32 sums.
+    Exact,
+    /// Ours. Activations that meet packed weights one at a time, as in decoding, are rounded to 16 bits with a scale for
+    /// each 32 of them; not where derivatives are taken. `docs/performance.md` says what that costs and brings.
+    Fast,
 }
 
-/// Runs `f`, whose operations on the CPU are computed by kernels of our own, or else by MLX's.
+thread_local! {
+    static CHOSEN: Cell<Option<Mode>> = const { Cell::new(None) };
+}
+
+/// Runs `f`, whose operations on the CPU are computed by these kernels.
 ///
 /// ```
-/// use mlx_core::{Array, Device, kernels};
+/// use mlx_core::kernels::{self, Mode};
+/// use mlx_core::{Array, Device};
 ///
 /// let x = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
-/// let ours = Device::Cpu.scope(|| kernels::with(true, || x.matmul(&x)))?;
-/// let theirs = Device::Cpu.scope(|| kernels::with(false, || x.matmul(&x)))?;
+/// let ours = Device::Cpu.scope(|| kernels::with(Mode::Exact, || x.matmul(&x)))?;
+/// let theirs = Device::Cpu.scope(|| kernels::with(Mode::Off, || x.matmul(&x)))?;
 /// assert_eq!(ours.to_vec::<f32>()?, theirs.to_vec::<f32>()?);
 /// # Ok::<(), mlx_core::Error>(())
 /// ```
-pub fn with<R>(ours: bool, f: impl FnOnce() -> R) -> R {
-    struct Restore(Option<bool>);
+pub fn with<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Mode>);
     impl Drop for Restore {
         fn drop(&mut self) {
             CHOSEN.set(self.0);
         }
     }
-    let _restore = Restore(CHOSEN.replace(Some(ours)));
+    let _restore = Restore(CHOSEN.replace(Some(mode)));
     f()
+}
+
+/// The kernels that compute what this thread builds now on the CPU: those of [`with`], else of the environment's
+/// `RUST_MLX_CPU_KERNELS` (`off`, `exact` or `fast`), else [`Mode::Fast`], or MLX's where they use Apple's Accelerate.
+pub fn mode() -> Mode {
+    static DEFAULT: OnceLock<Mode> = OnceLock::new();
+    let default = || {
+        let usual = if has_accelerate(std::env::consts::OS) { Mode::Off } else { Mode::Fast };
+        std::env::var("RUST_MLX_CPU_KERNELS").ok().and_then(|value| named(&value)).unwrap_or(usual)
+    };
+    CHOSEN.get().unwrap_or_else(|| *DEFAULT.get_or_init(default))
 }
 
 /// Whether operations that this thread builds now are computed by kernels of our own.
 pub fn are_used() -> bool {
-    static DEFAULT: OnceLock<bool> = OnceLock::new();
-    let default = || {
-        let off = std::env::var("RUST_MLX_CPU_KERNELS").is_ok_and(|value| is_off(&value));
-        !off && !has_accelerate(std::env::consts::OS)
-    };
-    let wanted = CHOSEN.get().unwrap_or_else(|| *DEFAULT.get_or_init(default));
-    wanted && !positions::is_plain() && Device::current() == Device::Cpu
+    mode() != Mode::Off && !positions::is_plain() && Device::current() == Device::Cpu
 }
 
-fn is_off(value: &str) -> bool {
-    matches!(value.trim().to_ascii_lowercase().as_str(), "0" | "off" | "false" | "no")
+fn named(value: &str) -> Option<Mode> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "0" | "off" => Some(Mode::Off),
+        "exact" => Some(Mode::Exact),
+        "fast" => Some(Mode::Fast),
+        _ => None,
+    }
 }
 
 /// Apple's builds of MLX compute products on the CPU by Accelerate.
@@ -97,7 +119,7 @@ trait Kernel: Send + Sync + Sized + 'static {
 
 /// Gradients of MLX's form.
 fn plain_vjp(kernel: &impl Kernel, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
-    let (_, gradients) = with(false, || {
+    let (_, gradients) = with(Mode::Off, || {
         transforms::vjp(|inputs: &Vec<Array>| kernel.plain(inputs), &primals.to_vec(), &cotangents.to_vec())
     })?;
     Ok(gradients.into_iter().map(Some).collect())
@@ -136,7 +158,7 @@ impl<K: Kernel> Primitive for InGraph<K> {
                 None => Array::zeros(primal.shape(), primal.dtype()),
             })
             .collect::<Result<_>>()?;
-        let (_, derivatives) = with(false, || {
+        let (_, derivatives) = with(Mode::Off, || {
             transforms::jvp(|inputs: &Vec<Array>| self.0.plain(inputs), &primals.to_vec(), &tangents)
         })?;
         Ok(derivatives)
@@ -145,7 +167,7 @@ impl<K: Kernel> Primitive for InGraph<K> {
     fn vmap(&self, inputs: &[Array], axes: &[Option<i32>]) -> Result<(Vec<Array>, Vec<i32>)> {
         let specs = self.0.outputs(&inputs.iter().map(Spec::of).collect::<Vec<_>>());
         let outputs = vec![0; specs.map_or(1, |specs| specs.len())];
-        let stacked = with(false, || {
+        let stacked = with(Mode::Off, || {
             transforms::vmap(|inputs: &Vec<Array>| self.0.plain(inputs), &inputs.to_vec(), axes, &outputs)
         })?;
         Ok((stacked, outputs))
@@ -162,8 +184,10 @@ mod tests {
 
     #[test]
     fn the_switch_is_read_as_it_is_written() {
-        for (value, off) in [("0", true), (" Off", true), ("false", true), ("1", false), ("", false)] {
-            assert_eq!(is_off(value), off, "{value:?}");
+        for (value, mode) in
+            [("0", Some(Mode::Off)), (" Off", Some(Mode::Off)), ("EXACT", Some(Mode::Exact)), ("", None)]
+        {
+            assert_eq!(named(value), mode, "{value:?}");
         }
         assert!(has_accelerate("macos") && !has_accelerate("linux"));
     }

@@ -3,7 +3,7 @@
 use cpu_kernels::{Isa, norm};
 
 use super::memory::{is_supported, with_float};
-use super::{Kernel, apply, are_used, with};
+use super::{Kernel, Mode, apply, are_used, with};
 use crate::primitive::{Spec, View, ViewMut};
 use crate::{Array, Error, Result, ffi, transforms};
 
@@ -125,6 +125,6 @@ impl Kernel for Gradients {
         let [cotangent, primals @ ..] = inputs else { return Err(misfit()) };
         let norm = RmsNorm { eps: self.eps };
         let f = |inputs: &Vec<Array>| norm.plain(inputs);
-        Ok(with(false, || transforms::vjp(f, &primals.to_vec(), &vec![cotangent.clone()]))?.1)
+        Ok(with(Mode::Off, || transforms::vjp(f, &primals.to_vec(), &vec![cotangent.clone()]))?.1)
     }
 }

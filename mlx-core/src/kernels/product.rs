@@ -2,12 +2,12 @@
 
 use cpu_kernels::Isa;
 use cpu_kernels::blocks::BlockFormat;
-use cpu_kernels::product::{Affine, Matrix, Output, Rows, product, product_transposed};
+use cpu_kernels::product::{Affine, Matrix, Output, Precision, Rows, product, product_transposed};
 
 use super::memory::{Floats, is_supported, row_major, with_float};
-use super::{Kernel, apply, are_used, plain_vjp};
+use super::{Kernel, Mode, apply, are_used, mode, plain_vjp};
 use crate::primitive::{Spec, View, ViewMut};
-use crate::{Array, Error, Quantization, Quantized, Result, ffi};
+use crate::{Array, Error, Quantization, Quantized, Result, ffi, transforms};
 
 /// How a matrix of weights `[N, K]` is stored, and in how many arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,12 @@ pub(crate) fn project<const N: usize>(
     let layouts = weights.iter().map(|(layout, _)| *layout).collect();
     let inputs: Vec<&Array> =
         std::iter::once(x).chain(weights.iter().flat_map(|(_, arrays)| arrays.iter().copied())).collect();
-    Some(apply(Product { layouts }, &inputs))
+    let precision = match mode() {
+        // A gradient belongs to what was computed.
+        Mode::Fast if !transforms::under_way() => Precision::Rounded,
+        _ => Precision::Exact,
+    };
+    Some(apply(Product { layouts, precision }, &inputs))
 }
 
 /// `x Wᵀ` with a dense matrix `[N, K]`, if there is a kernel for it and it is used here.
@@ -105,6 +110,7 @@ const PRODUCT: &str = "product";
 /// Inputs are `x` `[.., K]` and the arrays of each matrix `[N, K]`; outputs are `[.., N]`.
 struct Product {
     layouts: Vec<Layout>,
+    precision: Precision,
 }
 
 impl Product {
@@ -151,13 +157,13 @@ impl Kernel for Product {
             for (held, output) in held.iter().zip(outputs) {
                 products.push(Output { weights: held.matrix()?, out: output.as_mut_slice::<T>()? });
             }
-            product(Isa::best(), &x.elements::<T>()?, rows(x.shape()), &mut products);
+            product(Isa::best(), &x.elements::<T>()?, rows(x.shape()), &mut products, self.precision);
             Ok(())
         })
     }
 
     fn is_equivalent(&self, other: &Self) -> bool {
-        self.layouts == other.layouts
+        self.layouts == other.layouts && self.precision == other.precision
     }
 
     fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
@@ -199,8 +205,8 @@ impl Product {
         cotangent: &Array,
     ) -> Result<Vec<Option<Array>>> {
         let [codes, scales, biases] = arrays else { return Err(refuse("too few inputs")) };
-        let gradients = super::with(false, || {
-            crate::transforms::vjp(
+        let gradients = super::with(Mode::Off, || {
+            transforms::vjp(
                 |parts: &Vec<Array>| {
                     let arrays = [codes.clone(), parts[0].clone(), parts[1].clone()];
                     Ok(vec![plain_product(layout, x, &arrays, true)?])
@@ -280,7 +286,7 @@ impl Kernel for Transposed {
             return Err(refuse("too few inputs"));
         };
         let inputs: Vec<&Array> = std::iter::once(cotangent).chain(arrays).collect();
-        let [to_x] = apply(Product { layouts: vec![self.layout] }, &inputs)?;
+        let [to_x] = apply(Product { layouts: vec![self.layout], precision: Precision::Exact }, &inputs)?;
         let to_weights = match self.layout {
             Layout::Dense => {
                 let flat = |array: &Array| array.reshape(&[-1, *array.shape().last().unwrap_or(&1)]);
@@ -414,7 +420,7 @@ impl Kernel for Batched {
                     cpu_kernels::product::Dense { row_stride: dense.column_stride, column_stride: dense.row_stride, ..dense };
                 let weights = Matrix::dense([n, k], rows_of_weights).map_err(|error| refuse(&error.to_string()))?;
                 let outputs = &mut [Output { weights, out }];
-                product(Isa::best(), &x[first..first + m * k], Rows::of_one(m), outputs);
+                product(Isa::best(), &x[first..first + m * k], Rows::of_one(m), outputs, Precision::Exact);
             }
             Ok(())
         })

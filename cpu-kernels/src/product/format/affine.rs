@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::super::matrix::{Affine, Values};
-use super::{CHUNK, Chunk, Format, VECTORS, Visit, array};
+use super::{Bytes, CHUNK, Chunk, Format, VECTORS, Visit, array};
 use crate::Float;
 use crate::simd::{LANES, Simd, each};
 
@@ -27,6 +27,24 @@ impl<S: Float, const BITS: usize> Format for Codes<'_, S, BITS> {
         let words: &[u32; BITS] = array(self.codes, (n * self.chunks + c) * BITS);
         let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
         Chunk::shifted(self.scales[group].to_f32(), self.biases[group].to_f32(), levels(simd, words))
+    }
+
+    const BYTES: bool = matches!(BITS, 2 | 4 | 8);
+
+    #[inline(always)]
+    fn bytes<V: Simd>(&self, simd: V, n: usize, c: usize) -> Bytes<V> {
+        let words: &[u32; BITS] = array(self.codes, (n * self.chunks + c) * BITS);
+        let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
+        let (scale, bias) = (self.scales[group].to_f32(), self.biases[group].to_f32());
+        let mut bytes = [0; CHUNK];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        match BITS {
+            2 => Bytes::new(scale, bias, simd.bit_pairs(array(&bytes, 0))),
+            4 => Bytes::new(scale, bias, simd.nibble_pairs(array(&bytes, 0))),
+            _ => Bytes::new(scale, bias, simd.load_bytes(&bytes)),
+        }
     }
 
     #[inline(always)]

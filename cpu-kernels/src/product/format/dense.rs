@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{CHUNK, Chunk, Format, VECTORS, array};
+use super::{Bytes, CHUNK, Chunk, Format, VECTORS, array};
 use crate::Float;
 use crate::simd::{LANES, Simd, each};
 
@@ -42,6 +42,13 @@ pub(in crate::product) struct Rows<'a, T> {
 }
 
 impl<T: Element> Format for Rows<'_, T> {
+    const BYTES: bool = false;
+
+    #[inline(always)]
+    fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
+        Bytes::new(0.0, 0.0, simd.load_bytes(&[0; CHUNK]))
+    }
+
     #[inline(always)]
     fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
         let start = n * self.row_stride + c * CHUNK;
@@ -84,6 +91,13 @@ pub(in crate::product) struct Strided<'a, T> {
 }
 
 impl<T: Element> Format for Strided<'_, T> {
+    const BYTES: bool = false;
+
+    #[inline(always)]
+    fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
+        Bytes::new(0.0, 0.0, simd.load_bytes(&[0; CHUNK]))
+    }
+
     #[inline(always)]
     fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
         let start = n * self.row_stride + c * CHUNK * self.column_stride;

@@ -22,6 +22,14 @@ pub(super) trait Format: Copy + Send + Sync {
     /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
     fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S>;
 
+    /// Whether [`bytes`](Self::bytes) gives the levels.
+    const BYTES: bool = true;
+    /// Whether the bytes have a sign.
+    const SIGNED: bool = false;
+
+    /// Chunk `c` of row `n`, its levels as bytes.
+    fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S>;
+
     /// Asks for memory that is read some chunks later.
     fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize);
 }
@@ -56,6 +64,21 @@ impl<S: Simd> Chunk<S> {
             let scaled = simd.mul(simd.splat(self.scales[half]), self.levels[i]);
             if F::MINS { simd.add(scaled, simd.splat(self.mins[half])) } else { scaled }
         })
+    }
+}
+
+/// Weights `scale * level + min`, 32 of them.
+pub(super) struct Bytes<S: Simd> {
+    pub(super) levels: S::B,
+    pub(super) scales: [f32; 2],
+    /// Not 0 in any layout, since levels that have no sign begin at 0.
+    pub(super) mins: [f32; 2],
+}
+
+impl<S: Simd> Bytes<S> {
+    #[inline(always)]
+    fn new(scale: f32, min: f32, levels: S::B) -> Self {
+        Bytes { levels, scales: [scale; 2], mins: [min; 2] }
     }
 }
 
