@@ -132,3 +132,29 @@ pub(super) fn row_major(shape: &[i32], size: usize) -> Vec<usize> {
     }
     strides
 }
+
+/// For a view whose rows are not in row-major order, but whose elements within a row lie side by side: the memory, and where
+/// each row begins, in the view's order.
+pub(super) fn rows_apart<'a, T: Element + CheckedBitPattern>(
+    view: &View<'a>,
+) -> Result<Option<(&'a [T], impl Iterator<Item = usize> + use<'a, T>)>> {
+    let strides: Option<Vec<usize>> = view.strides().iter().map(|s| usize::try_from(*s).ok()).collect();
+    let ([lengths @ .., _], Some([strides @ .., 1])) = (view.shape(), strides.as_deref()) else {
+        return Ok(None);
+    };
+    if view.as_slice::<T>().is_ok() {
+        return Ok(None);
+    }
+    let (storage, start) = view.storage::<T>()?;
+    let (lengths, strides) = (lengths.to_vec(), strides.to_vec());
+    let count = lengths.iter().map(|length| *length as usize).product();
+    let first = move |mut row: usize| {
+        let mut first = start;
+        for (length, stride) in lengths.iter().zip(&strides).rev() {
+            first += row % *length as usize * stride;
+            row /= *length as usize;
+        }
+        first
+    };
+    Ok(Some((storage, (0..count).map(first))))
+}

@@ -22,7 +22,7 @@ pub use cpu_kernels::threads::{default_threads, set_threads, threads};
 
 pub(crate) use attention::{attention, windowed};
 pub(crate) use gate::{Gate, gated};
-pub(crate) use norm::rms_norm;
+pub(crate) use norm::{add_rms_norm, rms_norm};
 pub(crate) use product::{Layout, matmul, project, project_dense};
 pub(crate) use rope::{Rope, rope};
 pub(crate) use softmax::softmax;

@@ -2,7 +2,7 @@
 
 use cpu_kernels::{Isa, norm};
 
-use super::memory::{is_supported, with_float};
+use super::memory::{self, is_supported, with_float};
 use super::{Kernel, Mode, apply, are_used, with};
 use crate::primitive::{Spec, View, ViewMut};
 use crate::{Array, Error, Result, ffi, transforms};
@@ -18,6 +18,17 @@ pub(crate) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Option<Re
     }
     let inputs: Vec<&Array> = std::iter::once(x).chain(weight).collect();
     Some(apply(RmsNorm { eps }, &inputs).map(|[normed]| normed))
+}
+
+/// `residual + rms_norm(x)`, if there is a kernel for it and it is used here.
+pub(crate) fn add_rms_norm(x: &Array, weight: &Array, eps: f32, residual: &Array) -> Option<Result<Array>> {
+    let last = *x.shape().last()?;
+    let fits = weight.shape() == [last] && weight.dtype() == x.dtype();
+    let same = x.shape() == residual.shape() && x.dtype() == residual.dtype();
+    if last == 0 || !fits || !same || !is_supported(x.dtype()) || !are_used() {
+        return None;
+    }
+    Some(apply(AddRmsNorm { eps }, &[residual, x, weight]).map(|[sum]| sum))
 }
 
 fn misfit() -> Error {
@@ -56,8 +67,16 @@ impl Kernel for RmsNorm {
         let dims = x.shape().last().map_or(1, |last| *last as usize);
         with_float!(NORM, x.dtype(), T => {
             let weight = weight.map(View::elements::<T>).transpose()?;
-            let x = x.elements::<T>()?;
-            norm::rms_norm(Isa::best(), &x, dims, weight.as_deref(), self.eps, output.as_mut_slice::<T>()?);
+            let out = output.as_mut_slice::<T>()?;
+            if let Some((storage, rows)) = memory::rows_apart::<T>(x)? {
+                // Heads of a projection: whole rows, in another order.
+                for (first, out) in rows.zip(out.chunks_exact_mut(dims)) {
+                    let x = &storage[first..first + dims];
+                    norm::rms_norm(Isa::best(), x, dims, weight.as_deref(), self.eps, out);
+                }
+                return Ok(());
+            }
+            norm::rms_norm(Isa::best(), &x.elements::<T>()?, dims, weight.as_deref(), self.eps, out);
             Ok(())
         })
     }
@@ -78,6 +97,52 @@ impl Kernel for RmsNorm {
             _ => apply::<2>(Gradients { eps: self.eps }, &inputs)?.to_vec(),
         };
         Ok(gradients.into_iter().map(Some).collect())
+    }
+}
+
+/// Inputs are the residual, `x`, both `[.., D]`, and the weight `[D]`.
+struct AddRmsNorm {
+    eps: f32,
+}
+
+impl Kernel for AddRmsNorm {
+    fn name(&self) -> &str {
+        "add_rms_norm"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
+        match inputs {
+            [residual, x, weight] if residual == x && x.shape.last() == weight.shape.last() => {
+                Ok(vec![x.clone()])
+            }
+            _ => Err(misfit()),
+        }
+    }
+
+    fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
+        let ([residual, x, weight], [output]) = (inputs, outputs) else { return Err(misfit()) };
+        let dims = x.shape().last().map_or(1, |last| *last as usize);
+        with_float!(NORM, x.dtype(), T => {
+            let (residual, x, weight) = (residual.elements::<T>()?, x.elements::<T>()?, weight.elements::<T>()?);
+            let out = output.as_mut_slice::<T>()?;
+            norm::add_rms_norm(Isa::best(), &x, dims, Some(&weight), self.eps, &residual, out);
+            Ok(())
+        })
+    }
+
+    fn is_equivalent(&self, other: &Self) -> bool {
+        self.eps.to_bits() == other.eps.to_bits()
+    }
+
+    fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let [residual, x, weight] = inputs else { return Err(misfit()) };
+        Ok(vec![residual.add(&ffi::ops::rms_norm(x, Some(weight), self.eps)?)?])
+    }
+
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+        let ([_, normed @ ..], [cotangent]) = (primals, cotangents) else { return Err(misfit()) };
+        let gradients = RmsNorm { eps: self.eps }.vjp(normed, cotangents)?;
+        Ok(std::iter::once(Some(cotangent.clone())).chain(gradients).collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Normalization over the last axis.
 
-use crate::{Array, DType, Result};
+use crate::{Array, DType, Result, kernels};
 
 /// RMSNorm, `[.., D] -> [.., D]`: `y = x / √(mean(x²) + eps) * weight`. (Zhang and Sennrich, 2019)
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ impl RmsNorm {
     /// When the last axis of `x` is not as long as the weight.
     pub fn forward(&self, x: &Array) -> Result<Array> {
         x.rms_norm(Some(&self.weight), self.eps)
+    }
+
+    /// `residual + forward(x)`: what closes a block that normalizes its output.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the shapes cannot be broadcast together.
+    pub fn forward_onto(&self, residual: &Array, x: &Array) -> Result<Array> {
+        kernels::add_rms_norm(x, &self.weight, self.eps, residual)
+            .unwrap_or_else(|| residual.add(&self.forward(x)?))
     }
 }
 

@@ -1,7 +1,8 @@
 //! A weight matrix, dense or quantized. Layers do not care which.
 
 use super::{Children, ChildrenMut, Module};
-use crate::{Array, Blocks, Quantization, Quantized, Result, kernels};
+use crate::kernels::{self, Layout};
+use crate::{Array, Blocks, Error, Quantization, Quantized, Result};
 
 /// A matrix of weights `[N, K]`.
 #[derive(Clone, Debug)]
@@ -46,6 +47,38 @@ impl Weight {
             Weight::Quantized(packed) => x.quantized_matmul(packed, true),
             Weight::Blocks(blocks) => blocks.project(x),
         }
+    }
+
+    /// The layout and the arrays, if there is a kernel for it.
+    fn packed(&self, x: &Array) -> Option<(Layout, Vec<&Array>)> {
+        let layout = match self {
+            Weight::Dense(weight) if weight.dtype() == x.dtype() => Layout::Dense,
+            Weight::Dense(_) => return None,
+            Weight::Quantized(packed) => packed.layout()?,
+            Weight::Blocks(blocks) => Layout::Blocks(blocks.format),
+        };
+        let fits = self.shape()[1] as i64 == i64::from(*x.shape().last()?);
+        (fits && self.arrays()[0].ndim() == 2).then(|| (layout, self.arrays()))
+    }
+
+    /// [`project`](Self::project) with several matrices, which a CPU reads in one go.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn project_together<const N: usize>(x: &Array, weights: [&Weight; N]) -> Result<[Array; N]> {
+        let packed: Option<Vec<_>> = weights.iter().map(|weight| weight.packed(x)).collect();
+        let packed = packed.and_then(|packed| <[_; N]>::try_from(packed).ok());
+        if let Some(outputs) = packed.and_then(|packed| kernels::project(x, packed)) {
+            return outputs;
+        }
+        let mut outputs = Vec::with_capacity(N);
+        for weight in weights {
+            outputs.push(weight.project(x)?);
+        }
+        // There is one for each.
+        outputs
+            .try_into()
+            .map_err(|_| Error::Shape { op: "project", message: "outputs are missing".to_owned() })
     }
 
     /// Rows at the positions in `indices`: `[..] -> [.., K]`

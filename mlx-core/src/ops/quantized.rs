@@ -127,6 +127,12 @@ impl Quantized {
         })
     }
 
+    /// How kernels of our own see the codes, if they can and the parts belong together.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        self.require("quantized_matmul").ok()?;
+        Layout::of(self.quantization)
+    }
+
     /// The arrays: codes, scales, and biases if there are any.
     pub fn arrays(&self) -> impl Iterator<Item = &Array> {
         [&self.weight, &self.scales].into_iter().chain(&self.biases)
@@ -220,7 +226,7 @@ impl Array {
             shape.push(outer);
             return Array::zeros(&shape, self.dtype());
         }
-        let ours = match (Layout::of(packed.quantization), transpose) {
+        let ours = match (packed.layout(), transpose) {
             (Some(layout), true) => kernels::project(self, [(layout, packed.arrays().collect())]),
             _ => None,
         };

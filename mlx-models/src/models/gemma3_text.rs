@@ -16,6 +16,7 @@ use mlx_core::nn::{Embedding, Linear, RmsNorm, Rope, geglu_tanh};
 use mlx_core::{Array, AttentionMask, DType, scaled_dot_product_attention};
 
 use self::config::{Config, LayerType};
+use super::heads::{heads, merge_heads};
 use super::{LanguageModel, ModelShape};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
@@ -53,20 +54,17 @@ impl Attention {
     }
 
     fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
-        let (batch, length) = (x.dim(0)?, x.dim(1)?);
-        let heads = |x: Array, count: i32| x.reshape(&[batch, length, count, -1])?.transpose(&[0, 2, 1, 3]);
-
-        let q = heads(self.q_proj.forward(x)?, self.num_attention_heads)?; // [B, L, D] -> [B, Hq, L, Dh]
-        let k = heads(self.k_proj.forward(x)?, self.num_key_value_heads)?; // [B, L, D] -> [B, Hkv, L, Dh]
-        let v = heads(self.v_proj.forward(x)?, self.num_key_value_heads)?;
+        let [q, k, v] = Linear::forward_together([&self.q_proj, &self.k_proj, &self.v_proj], x)?;
+        let q = heads(&q, self.num_attention_heads)?; // [B, L, Hq * Dh] -> [B, Hq, L, Dh]
+        let k = heads(&k, self.num_key_value_heads)?; // [B, L, Hkv * Dh] -> [B, Hkv, L, Dh]
+        let v = heads(&v, self.num_key_value_heads)?;
 
         let q = self.rope.forward(&self.q_norm.forward(&q)?, cache.offset())?;
         let k = self.rope.forward(&self.k_norm.forward(&k)?, cache.offset())?;
         let (k, v) = cache.update_and_fetch(&k, &v)?; // [B, Hkv, S, Dh]
 
         let out = scaled_dot_product_attention(&q, &k, &v, self.scale, mask)?;
-        let out = out.transpose(&[0, 2, 1, 3])?.reshape(&[batch, length, -1])?; // [B, Hq, L, Dh] -> [B, L, Hq * Dh]
-        Ok(self.o_proj.forward(&out)?)
+        Ok(self.o_proj.forward(&merge_heads(&out)?)?) // [B, Hq, L, Dh] -> [B, L, Hq * Dh] -> [B, L, D]
     }
 }
 
@@ -88,8 +86,8 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Array) -> Result<Array> {
-        let gated = geglu_tanh(&self.gate_proj.forward(x)?, &self.up_proj.forward(x)?)?; // [B, L, D] -> [B, L, I]
-        Ok(self.down_proj.forward(&gated)?)
+        let [gate, up] = Linear::forward_together([&self.gate_proj, &self.up_proj], x)?; // [B, L, D] -> [B, L, I]
+        Ok(self.down_proj.forward(&geglu_tanh(&gate, &up)?)?)
     }
 }
 
@@ -118,9 +116,9 @@ impl Block {
 
     fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
         let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, mask, cache)?;
-        let h = x.add(&self.post_attention_layernorm.forward(&attended)?)?;
+        let h = self.post_attention_layernorm.forward_onto(x, &attended)?;
         let mixed = self.mlp.forward(&self.pre_feedforward_layernorm.forward(&h)?)?;
-        Ok(h.add(&self.post_feedforward_layernorm.forward(&mixed)?)?)
+        Ok(self.post_feedforward_layernorm.forward_onto(&h, &mixed)?)
     }
 }
 

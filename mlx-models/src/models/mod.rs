@@ -1,6 +1,7 @@
 //! The architectures, one file each, named as checkpoints name them.
 
 mod gemma3_text;
+mod heads;
 
 use mlx_core::{Array, DType};
 
