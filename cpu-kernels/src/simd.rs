@@ -81,6 +81,7 @@ pub(crate) trait Simd: Fma {
     fn bits(self, from: &[u8; 4]) -> Self::B;
     fn byte_and(self, a: Self::B, mask: u8) -> Self::B;
     fn byte_or(self, a: Self::B, b: Self::B) -> Self::B;
+    fn byte_sub(self, a: Self::B, b: u8) -> Self::B;
     /// Each byte to the right, filled with zeros; `by` is below 8.
     fn byte_shr(self, a: Self::B, by: u32) -> Self::B;
     /// Each byte to the left, filled with zeros; `by` is below 8.
@@ -280,6 +281,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn byte_or(self, a: Self::B, b: Self::B) -> Self::B {
         each!(i => a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn byte_sub(self, a: Self::B, b: u8) -> Self::B {
+        each!(i => a[i].wrapping_sub(b))
     }
 
     #[inline(always)]
@@ -528,6 +534,11 @@ mod x86 {
         #[inline(always)]
         fn byte_or(self, a: __m256i, b: __m256i) -> __m256i {
             have!(_mm256_or_si256(a, b))
+        }
+
+        #[inline(always)]
+        fn byte_sub(self, a: __m256i, b: u8) -> __m256i {
+            have!(_mm256_sub_epi8(a, _mm256_set1_epi8(b.cast_signed())))
         }
 
         #[inline(always)]

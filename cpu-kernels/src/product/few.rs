@@ -49,7 +49,7 @@ pub(super) fn product<T: Float>(
     precision: Precision,
 ) {
     let activations = Activations::new(x, rows);
-    let rounded = (precision == Precision::Rounded).then(|| Rounded::new(&activations.x));
+    let rounded = (precision == Precision::Rounded).then(|| Rounded::new(isa, &activations.x));
     let total: usize = outputs.iter().map(|output| output.weights.rows()).sum();
     let share = (SHARE / (activations.chunks * CHUNK).max(1)).max(total / (threads::threads() * 16)).max(1);
     let mut items = Vec::new();

@@ -24,27 +24,15 @@ pub(super) struct Rounded {
 
 impl Rounded {
     /// Rounds rows that are padded to whole chunks.
-    pub(super) fn new(padded: &[f32]) -> Self {
+    pub(super) fn new(isa: Isa, padded: &[f32]) -> Self {
         let (chunks, _) = padded.as_chunks::<CHUNK>();
         let mut rounded = Rounded {
-            numbers: Vec::with_capacity(chunks.len()),
-            scales: Vec::with_capacity(chunks.len()),
-            sums: Vec::with_capacity(chunks.len()),
+            numbers: vec![[0; CHUNK]; chunks.len()],
+            scales: vec![0.0; chunks.len()],
+            sums: vec![[0.0; 2]; chunks.len()],
         };
-        for chunk in chunks {
-            let largest = chunk.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-            // What is not finite makes the whole chunk NaN.
-            let finite = chunk.iter().all(|x| x.is_finite());
-            let scale = if finite { largest / LARGEST } else { f32::NAN };
-            let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
-            // The inverse of a subnormal number may be infinite, and then 0 times it is no number, which becomes 0.
-            let numbers = chunk.map(|x| (x * inverse).round_ties_even().clamp(-LARGEST, LARGEST) as i16);
-            let sum = |half: &[i16]| scale * half.iter().map(|number| i32::from(*number)).sum::<i32>() as f32;
-            let (first, second) = numbers.split_at(CHUNK / 2);
-            rounded.sums.push([sum(first), sum(second)]);
-            rounded.scales.push(scale);
-            rounded.numbers.push(numbers);
-        }
+        let Rounded { numbers, scales, sums } = &mut rounded;
+        round(isa, chunks, numbers, scales, sums);
         rounded
     }
 
@@ -67,6 +55,40 @@ impl Rounded {
             3 => three(isa, format, numbers, scales, sums, chunks, first, dots),
             _ => four(isa, format, numbers, scales, sums, chunks, first, dots),
         }
+    }
+}
+
+compiled_for_each! {
+    fn round(
+        chunks: &[[f32; CHUNK]], numbers: &mut [[i16; CHUNK]], scales: &mut [f32], sums: &mut [[f32; 2]],
+    ) = round_chunks
+}
+
+#[inline(always)]
+fn round_chunks<S: Simd>(
+    _: S,
+    chunks: &[[f32; CHUNK]],
+    numbers: &mut [[i16; CHUNK]],
+    scales: &mut [f32],
+    sums: &mut [[f32; 2]],
+) {
+    for (((chunk, numbers), scale), sums) in chunks.iter().zip(numbers).zip(scales).zip(sums) {
+        let mut largest = 0.0f32;
+        let mut finite = true;
+        for x in chunk {
+            largest = largest.max(x.abs());
+            finite &= x.is_finite();
+        }
+        // What is not finite makes the whole chunk NaN.
+        *scale = if finite { largest / LARGEST } else { f32::NAN };
+        let inverse = if *scale > 0.0 { scale.recip() } else { 0.0 };
+        for (number, x) in numbers.iter_mut().zip(chunk) {
+            // The inverse of a subnormal number may be infinite, and then 0 times it is no number, which becomes 0.
+            *number = (x * inverse).round_ties_even().clamp(-LARGEST, LARGEST) as i16;
+        }
+        let sum = |half: &[i16]| half.iter().map(|number| i32::from(*number)).sum::<i32>() as f32;
+        let (first, second) = numbers.split_at(CHUNK / 2);
+        *sums = [*scale * sum(first), *scale * sum(second)];
     }
 }
 
@@ -117,9 +139,9 @@ fn dot_rows<S: Simd, F: Format, const M: usize>(
                     simd.mul_add(both, simd.splat(chunk.scales[0] * scale), totals[m])
                 };
                 let [a, b] = sums[m][c];
-                if F::HALVES {
+                if F::MINS && F::HALVES {
                     offsets[m] = simd.fma(chunk.mins[1], b, simd.fma(chunk.mins[0], a, offsets[m]));
-                } else if F::MINS || !F::SIGNED {
+                } else if F::MINS {
                     offsets[m] = simd.fma(chunk.mins[0], a + b, offsets[m]);
                 }
             }

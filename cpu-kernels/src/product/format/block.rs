@@ -84,7 +84,7 @@ macro_rules! legacy {
                 $chunk
             }
 
-            const SIGNED: bool = !$mins && $size == 34;
+            const SIGNED: bool = !$mins;
 
             #[inline(always)]
             fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S> {
@@ -106,7 +106,7 @@ legacy!(
     18,
     false,
     |simd, b| Chunk::symmetric(half(simd, b, 0), floats(simd, nibbles(simd, array(b, 2)), 8)),
-    from_zero(half(simd, b, 0), 8.0, simd.nibbles(array(b, 2)))
+    Bytes::new(half(simd, b, 0), 0.0, simd.byte_sub(simd.nibbles(array(b, 2)), 8))
 );
 legacy!(
     Q4_1,
@@ -120,7 +120,10 @@ legacy!(
     22,
     false,
     |simd, b| Chunk::symmetric(half(simd, b, 0), floats(simd, five_bits(simd, array(b, 6), array(b, 2)), 16)),
-    from_zero(half(simd, b, 0), 16.0, five_bit_bytes(simd, array(b, 6), array(b, 2)))
+    {
+        let levels = five_bit_bytes(simd, array(b, 6), array(b, 2));
+        Bytes::new(half(simd, b, 0), 0.0, simd.byte_sub(levels, 16))
+    }
 );
 legacy!(
     Q5_1,
@@ -142,12 +145,6 @@ legacy!(
     },
     Bytes::new(half(simd, b, 0), 0.0, simd.load_bytes(array(b, 2)))
 );
-
-/// Levels that stand for numbers below zero as well: `scale * (level - zero)`.
-#[inline(always)]
-fn from_zero<S: Simd>(scale: f32, zero: f32, levels: S::B) -> Bytes<S> {
-    Bytes::new(scale, -(zero * scale), levels)
-}
 
 /// Nibbles with a fifth bit above each.
 #[inline(always)]
@@ -172,6 +169,7 @@ macro_rules! k {
         impl Format for $name<'_> {
             const HALVES: bool = $halves;
             const MINS: bool = $mins;
+            const SIGNED: bool = !$mins;
 
             #[inline(always)]
             fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
@@ -225,7 +223,8 @@ k!(
         let low = byte_field(simd, array(b, 32 + c / 4 * 32), c % 4 * 2, 3);
         let high = simd.byte_shl(byte_field(simd, array(b, 0), c, 1), 2);
         let scales = q3k_scales(simd, b, c);
-        Bytes { levels: simd.byte_or(low, high), scales, mins: scales.map(|scale| -4.0 * scale) }
+        let levels = simd.byte_sub(simd.byte_or(low, high), 4);
+        Bytes { levels, scales, mins: [0.0; 2] }
     }
 );
 k!(
@@ -275,7 +274,8 @@ k!(
         let low = byte_field(simd, array(b, c / 4 * 64 + c % 2 * 32), c % 4 / 2 * 4, 0x0f);
         let high = simd.byte_shl(byte_field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3), 4);
         let scales = q6k_scales(simd, b, c);
-        Bytes { levels: simd.byte_or(low, high), scales, mins: scales.map(|scale| -32.0 * scale) }
+        let levels = simd.byte_sub(simd.byte_or(low, high), 32);
+        Bytes { levels, scales, mins: [0.0; 2] }
     }
 );
 

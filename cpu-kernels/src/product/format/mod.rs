@@ -71,7 +71,7 @@ impl<S: Simd> Chunk<S> {
 pub(super) struct Bytes<S: Simd> {
     pub(super) levels: S::B,
     pub(super) scales: [f32; 2],
-    /// Not 0 in any layout, since levels that have no sign begin at 0.
+    /// 0 unless the layout has [`Format::MINS`].
     pub(super) mins: [f32; 2],
 }
 
