@@ -7,7 +7,7 @@ use crate::{Error, KvCache, LanguageModel, Result};
 
 /// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
 /// chunks a caller may stop.
-const PREFILL_CHUNK: usize = 64;
+const PREFILL_CHUNK: usize = 256;
 
 /// One sequence in the making: its caches, its sampler, and the tokens so far.
 ///

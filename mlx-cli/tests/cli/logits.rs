@@ -47,7 +47,13 @@ fn the_last_row_alone_is_the_last_of_all() {
         assert_eq!(all.len(), tokens.len() * VOCABULARY);
         // The file is there by now, and is replaced.
         let last = logits(&tokens, &out, &["--last"]);
-        assert_eq!(last, all[all.len() - VOCABULARY..], "{length} tokens");
+        // One row and many are added up in different orders.
+        let worst =
+            last.iter().zip(&all[all.len() - VOCABULARY..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(
+            last.len() == VOCABULARY && worst <= F32_TIGHT,
+            "{length} tokens: a logit differs by {worst}"
+        );
         assert_eq!(SafetensorsFile::open(&out).unwrap().info("logits").unwrap().shape, [1, VOCABULARY]);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file stayed behind");

@@ -186,7 +186,7 @@ impl Attention {
         let group = heads / kv_heads;
         // [B, Hkv, group, L, Dh], against [B, Hkv, 1, S, Dh]
         let q = q.multiply(&q.scalar_like(self.scale)?)?.reshape(&[batch, kv_heads, group, length, width])?;
-        let [k, v] = [k, v].map(|a| a.expand_dims(&[2]));
+        let [k, v] = [k, v].map(|a| a.expand_dims([2]));
         let mut scores = q.matmul(&k?.swapaxes(-1, -2)?)?;
         let whole = [batch, heads, length, keys];
         let split =

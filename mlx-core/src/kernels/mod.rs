@@ -71,6 +71,14 @@ pub fn with<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Runs `f`, where nothing is rounded for speed: by [`Mode::Exact`] instead of [`Mode::Fast`].
+pub fn exactly<R>(f: impl FnOnce() -> R) -> R {
+    match mode() {
+        Mode::Fast => with(Mode::Exact, f),
+        other => with(other, f),
+    }
+}
+
 /// The kernels that compute what this thread builds now on the CPU: those of [`with`], else of the environment's
 /// `RUST_MLX_CPU_KERNELS` (`off`, `exact` or `fast`), else [`Mode::Fast`], or MLX's where they use Apple's Accelerate.
 pub fn mode() -> Mode {

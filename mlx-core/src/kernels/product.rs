@@ -107,6 +107,9 @@ pub(crate) fn matmul(a: &Array, b: &Array) -> Option<Result<Array>> {
 
 const PRODUCT: &str = "product";
 
+/// What a matrix is made of.
+type Parts<'i, T> = (Layout, &'i [T]);
+
 /// Inputs are `x` `[.., K]` and the arrays of each matrix `[N, K]`; outputs are `[.., N]`.
 struct Product {
     layouts: Vec<Layout>,
@@ -115,7 +118,7 @@ struct Product {
 
 impl Product {
     /// What belongs to each matrix.
-    fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, Vec<(Layout, &'i [T])>)> {
+    fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, Vec<Parts<'i, T>>)> {
         let (x, mut rest) = inputs.split_first()?;
         let mut parts = Vec::with_capacity(self.layouts.len());
         for layout in &self.layouts {

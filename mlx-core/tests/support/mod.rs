@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mlx_core::io::SafetensorsFile;
+use mlx_core::kernels::{self, Mode};
 use mlx_core::primitive::{Primitive, Spec, View, ViewMut};
 use mlx_core::{Array, Complex32, DType, Device, Error, Result};
 
@@ -87,14 +88,18 @@ impl Reference {
         tolerance: impl Fn(&str, DType) -> Tolerance,
         f: impl Fn(&str, &[Array]) -> Result<Vec<Array>>,
     ) {
-        let off: Vec<String> =
-            self.cases().iter().filter_map(|case| self.difference(case, &tolerance, &f)).collect();
-        assert!(off.is_empty(), "{} cases are off:\n{}", off.len(), off.join("\n"));
+        // On a CPU, both by our kernels and by MLX's.
+        for mode in [Mode::Exact, Mode::Off] {
+            let difference = |case: &String| kernels::with(mode, || self.difference(case, &tolerance, &f));
+            let off: Vec<String> = self.cases().iter().filter_map(difference).collect();
+            assert!(off.is_empty(), "{mode:?}: {} cases are off:\n{}", off.len(), off.join("\n"));
+        }
     }
 
     /// [`check_all`](Self::check_all) of one case.
     pub fn check(&self, case: &str, tolerance: Tolerance, f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) {
-        if let Some(difference) = self.difference(case, |_, _| tolerance, |_, inputs| f(inputs)) {
+        let difference = kernels::exactly(|| self.difference(case, |_, _| tolerance, |_, inputs| f(inputs)));
+        if let Some(difference) = difference {
             panic!("{difference}");
         }
     }
