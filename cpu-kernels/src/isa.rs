@@ -17,9 +17,6 @@ pub(crate) enum Set {
     /// 256-bit vectors with fused multiply-add and float16 conversion.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 512-bit vectors.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
 }
 
 impl Isa {
@@ -45,9 +42,6 @@ impl Isa {
                 && has!("popcnt")
             {
                 all.push(Isa(Set::Avx2));
-                if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
-                    all.push(Isa(Set::Avx512));
-                }
             }
         }
         all
@@ -72,8 +66,6 @@ impl fmt::Display for Isa {
             Set::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => "AVX2",
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => "AVX-512",
         })
     }
 }
@@ -96,20 +88,11 @@ macro_rules! compiled_for_each {
                 // SAFETY: this function runs only where the processor has these instructions.
                 $body(unsafe { $crate::simd::Avx2::new() }, $($arg),*)
             }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-            fn avx512 $(<$($g: $bound),+>)? ($($arg: $ty),*) $(-> $ret)? {
-                // SAFETY: this function runs only where the processor has these instructions.
-                $body(unsafe { $crate::simd::Avx2::new() }, $($arg),*)
-            }
             match isa.set() {
                 $crate::isa::Set::Portable => $body($crate::simd::Portable, $($arg),*),
                 // SAFETY: an `Isa` of this set exists only where the processor has its instructions.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Set::Avx2 => unsafe { avx2($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                $crate::isa::Set::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };

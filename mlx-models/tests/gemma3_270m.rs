@@ -5,6 +5,7 @@
 
 mod real;
 
+use mlx_core::kernels::{self, Mode};
 use mlx_models::sampling::{Sampler, SamplingConfig};
 use mlx_models::{LoadedModel, Sequence, for_each_logits};
 use serde::Deserialize;
@@ -43,6 +44,13 @@ fn load() -> LoadedModel {
 
 #[test]
 fn greedy_continuations_are_those_of_transformers() {
+    for (mode, bound) in [(Mode::Exact, 2e-3), (Mode::Fast, 1e-2)] {
+        kernels::with(mode, || compare_greedy(bound));
+    }
+}
+
+/// Token ids must be equal, and the largest logits within `bound`.
+fn compare_greedy(bound: f32) {
     let model = load();
     let tokenizer = model.text.tokenizer().unwrap();
     for prompt in expected().prompts {
@@ -52,7 +60,7 @@ fn greedy_continuations_are_those_of_transformers() {
         for (id, expected) in prompt.last_top5_ids.iter().zip(&prompt.last_top5_logits) {
             let logit = sequence.logits()[*id];
             assert!(
-                (logit - expected).abs() < 2e-3,
+                (logit - expected).abs() < bound,
                 "{}: logit of {id} is {logit}, not {expected}",
                 prompt.name
             );
@@ -80,14 +88,47 @@ fn perplexity_is_that_of_transformers() {
     for_each_logits(&*model.model, &ids, |rows| {
         for row in rows.chunks(vocab) {
             position += 1;
-            let Some(next) = ids.get(position) else { break };
-            let largest = row.iter().copied().fold(f32::MIN, f32::max);
-            let sum: f64 = row.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-            total += sum.ln() + f64::from(largest) - f64::from(row[*next as usize]);
+            total += ids.get(position).map_or(0.0, |next| nll(row, *next));
         }
         Ok(())
     })
     .unwrap();
     let found = total / (ids.len() - 1) as f64;
     assert!((found - mean_nll).abs() < 1e-4, "mean negative log-likelihood {found}, not {mean_nll}");
+}
+
+/// Negative log-likelihood of the next token.
+fn nll(logits: &[f32], next: u32) -> f64 {
+    let largest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    sum.ln() + f64::from(largest) - f64::from(logits[next as usize])
+}
+
+#[test]
+fn decoding_fast_keeps_the_perplexity_and_the_logits() {
+    let model = load();
+    let Perplexity { ids, mean_nll, .. } = expected().perplexity;
+    // Token by token, as decoding goes: logits before each token.
+    let decode = |mode| {
+        let mut sequence = Sequence::new(&*model.model, Sampler::new(SamplingConfig::default(), 0).unwrap());
+        let mut step = |id| {
+            kernels::with(mode, || sequence.advance(id)).unwrap();
+            sequence.logits().to_vec()
+        };
+        ids[..ids.len() - 1].iter().map(|id| step(*id)).collect::<Vec<_>>()
+    };
+    let (exact, fast) = (decode(Mode::Exact), decode(Mode::Fast));
+    let mean = |rows: &[Vec<f32>]| {
+        let sum: f64 = rows.iter().zip(&ids[1..]).map(|(row, next)| nll(row, *next)).sum();
+        sum / rows.len() as f64
+    };
+    let worst = |rows: (&Vec<f32>, &Vec<f32>)| {
+        rows.0.iter().zip(rows.1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let worst = exact.iter().zip(&fast).map(worst).fold(0.0, f32::max);
+    let (exact, fast) = (mean(&exact), mean(&fast));
+    println!("mean negative log-likelihood: exact {exact}, fast {fast}; a logit differs by {worst} at most");
+    assert!((exact - mean_nll).abs() < 1e-4, "exact: {exact}, not {mean_nll}");
+    assert!((fast - exact).abs() < 1e-4, "fast: {fast}, not {exact}");
+    assert!(worst > 0.0 && worst < 1e-2, "a logit differs by {worst}");
 }
