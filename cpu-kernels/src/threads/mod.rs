@@ -75,6 +75,10 @@ pub fn for_each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::AssertUnwindSafe;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -91,11 +95,28 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_comes_back_to_the_caller_and_the_pool_goes_on() {
+    fn a_panic_comes_back_to_the_caller_and_the_helpers_go_on() {
+        let pool = Pool::new(2);
+        let outcome =
+            std::panic::catch_unwind(AssertUnwindSafe(|| pool.helpers.run(&|| panic!("of the work"))));
+        assert!(outcome.is_err());
+        // Each waits for the other, so two threads must come.
+        let (here, deadline) = (AtomicUsize::new(0), Instant::now() + Duration::from_secs(20));
+        pool.helpers.run(&|| {
+            here.fetch_add(1, Ordering::SeqCst);
+            while here.load(Ordering::SeqCst) < 2 && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(here.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_panic_at_one_item_comes_back_to_the_caller() {
         let outcome = std::panic::catch_unwind(|| for_each((0..100).collect(), |i| assert_ne!(i, 50)));
         assert!(outcome.is_err());
-        let sum = std::sync::atomic::AtomicUsize::new(0);
-        for_each((0..100).collect(), |i| _ = sum.fetch_add(i, std::sync::atomic::Ordering::Relaxed));
+        let sum = AtomicUsize::new(0);
+        for_each((0..100).collect(), |i| _ = sum.fetch_add(i, Ordering::Relaxed));
         assert_eq!(sum.into_inner(), 4950);
     }
 }

@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,12 @@ impl Helpers {
     /// helpers, this one works alone.
     #[allow(unsafe_code)]
     pub(super) fn run(&self, work: Work<'_>) {
-        let Ok(_taken) = self.taken.try_lock() else { return work() };
+        let _taken = match self.taken.try_lock() {
+            Ok(taken) => taken,
+            // An earlier piece of work panicked, which has no bearing on this one.
+            Err(TryLockError::Poisoned(taken)) => taken.into_inner(),
+            Err(TryLockError::WouldBlock) => return work(),
+        };
         let shared = &*self.shared;
         // SAFETY: helpers call it only between `open` and the end of `close`, which waits for all that have begun. `close`
         // runs before this function is left, also by a panic of `work`, and the borrow lasts as long as that.
