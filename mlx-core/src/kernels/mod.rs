@@ -8,6 +8,7 @@
 
 mod attention;
 mod gate;
+mod matmul;
 mod memory;
 mod norm;
 mod product;
@@ -22,8 +23,9 @@ pub use cpu_kernels::threads::{default_threads, set_threads, threads};
 
 pub(crate) use attention::{attention, windowed};
 pub(crate) use gate::{Gate, gated};
+pub(crate) use matmul::matmul;
 pub(crate) use norm::{add_rms_norm, rms_norm};
-pub(crate) use product::{Layout, matmul, project, project_dense};
+pub(crate) use product::{Layout, project, project_dense};
 pub(crate) use rope::{Rope, rope};
 pub(crate) use softmax::softmax;
 pub(crate) use unpack::unpack;
