@@ -1,7 +1,7 @@
 //! `mlx bench`: how fast a model is.
 
 use clap::value_parser;
-use mlx_core::Device;
+use mlx_core::{Device, kernels};
 use mlx_models::bench::{Speed, Test};
 use mlx_models::{Checkpoint, LanguageModel, models};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use crate::{output, progress};
 ///
 /// The tests, their names and the columns are those of llama.cpp's llama-bench. Each test runs once to warm up, then
 /// some times on the clock, from an empty cache each time; t/s is tokens per second, the mean ± the standard deviation.
-/// Token ids are arbitrary and none is sampled. size is that of the tensors in their files, threads is the processors
-/// that this process may use. Checkpoints without a tokenizer will do.
+/// Token ids are arbitrary and none is sampled. size is that of the tensors in their files, threads is those that
+/// a CPU's kernels are spread over. Checkpoints without a tokenizer will do.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  mlx bench --model gemma-3-270m -p 128 -n 32 -r 3")]
 pub(crate) struct Args {
@@ -108,9 +108,7 @@ impl Subject {
                 Device::Gpu if Device::has_metal() => "Metal",
                 Device::Gpu => "CUDA",
             },
-            threads: std::thread::available_parallelism()
-                .map_err(|error| Failure::io("the number of processors", &error))?
-                .get(),
+            threads: kernels::threads(),
         })
     }
 }
