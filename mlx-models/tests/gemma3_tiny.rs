@@ -44,6 +44,7 @@ fn run(model: &dyn LanguageModel, tokens: &[i32], caches: &mut [KvCache]) -> Vec
     })
 }
 
+#[track_caller]
 fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max);
