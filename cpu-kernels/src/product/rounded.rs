@@ -2,8 +2,8 @@
 //!
 //! Of each 32 elements `x` of a row, the largest magnitude decides the scale `s = max |x| / 32767`, and `x` becomes
 //! `s * round(x / s)`. The error of an element is at most `s / 2`, a 65534th of the largest of its chunk. Everything else is
-//! exact up to float32 sums: products of integers are summed as integers. (With 8 bits, a quarter of the work would be saved,
-//! and greedy text would change.)
+//! exact up to float32 sums: products of integers are summed as integers. (With 8 bits,
+//! greedy text changed.)
 
 use super::few::TILE;
 use super::format::{CHUNK, Format};
