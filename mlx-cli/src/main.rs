@@ -14,6 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mlx_core::kernels;
 
 use crate::commands::{bench, generate, logits, tokenize};
 use crate::failure::Failure;
@@ -35,13 +36,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Generate(args) => generate::run(args),
-        Command::Logits(args) => logits::run(&args),
-        Command::Tokenize(args) => tokenize::run(&args),
-    };
-    match outcome {
+    let command = Cli::parse().command;
+    match run(command) {
         // Whoever read the output has had enough, as in `mlx generate … | head -c 1`.
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Err(Failure::Message(message)) => {
@@ -49,5 +45,15 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "mlx: {message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    kernels::from_environment()?;
+    match command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Generate(args) => generate::run(args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
     }
 }

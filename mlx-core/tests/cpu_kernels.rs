@@ -274,6 +274,18 @@ fn blocks_are_weights_like_others() {
 }
 
 #[test]
+fn a_window_without_keys_is_an_error() {
+    let x = noise(&[1, 1, 2, 8]);
+    for size in [0, -1, i32::MIN] {
+        for mode in [Mode::Off, Mode::Exact] {
+            let mask = AttentionMask::Window(size);
+            let outcome = kernels::with(mode, || scaled_dot_product_attention(&x, &x, &x, 1.0, mask));
+            assert!(outcome.unwrap_err().to_string().contains(&format!("window of {size} keys")));
+        }
+    }
+}
+
+#[test]
 fn lengths_of_zero_are_no_trouble() {
     Device::Cpu.scope(|| {
         kernels::with(Mode::Exact, || {

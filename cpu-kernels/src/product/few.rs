@@ -1,6 +1,6 @@
 //! Some rows at a time: each weight is unpacked once and meets up to four rows of `x` while it is in registers.
 
-use super::format::{CHUNK, Chunk, Format, VECTORS, Visit};
+use super::format::{CHUNK, Chunk, Format, VECTORS, Visit, add_mins};
 use super::rounded::Rounded;
 use super::{Output, Precision, column_blocks};
 use crate::isa::compiled_for_each;
@@ -143,14 +143,7 @@ fn dot_rows<S: Simd, F: Format, const M: usize>(
             let chunk = format.chunk(simd, first + row, c);
             for m in 0..M {
                 totals[m] = add::<S, F>(simd, &chunk, &x[m][c], totals[m]);
-                if F::MINS {
-                    let [a, b] = sums[m][c];
-                    offsets[m] = if F::HALVES {
-                        simd.fma(chunk.mins[1], b, simd.fma(chunk.mins[0], a, offsets[m]))
-                    } else {
-                        simd.fma(chunk.mins[0], a + b, offsets[m])
-                    };
-                }
+                offsets[m] = add_mins::<S, F>(simd, chunk.mins, sums[m][c], offsets[m]);
             }
         }
         for m in 0..M {

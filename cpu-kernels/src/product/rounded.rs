@@ -2,11 +2,10 @@
 //!
 //! Of each 32 elements `x` of a row, the largest magnitude decides the scale `s = max |x| / 32767`, and `x` becomes
 //! `s * round(x / s)`. The error of an element is at most `s / 2`, a 65534th of the largest of its chunk. Everything else is
-//! exact up to float32 sums: products of integers are summed as integers. (With 8 bits,
-//! greedy text changed.)
+//! exact up to float32 sums: products of integers are summed as integers. (With 8 bits, greedy text changed.)
 
 use super::few::TILE;
-use super::format::{CHUNK, Format};
+use super::format::{CHUNK, Format, add_mins};
 use crate::Isa;
 use crate::isa::compiled_for_each;
 use crate::simd::{Simd, each};
@@ -138,12 +137,7 @@ fn dot_rows<S: Simd, F: Format, const M: usize>(
                     let both = simd.to_float(simd.add_int(first, second));
                     simd.mul_add(both, simd.splat(chunk.scales[0] * scale), totals[m])
                 };
-                let [a, b] = sums[m][c];
-                if F::MINS && F::HALVES {
-                    offsets[m] = simd.fma(chunk.mins[1], b, simd.fma(chunk.mins[0], a, offsets[m]));
-                } else if F::MINS {
-                    offsets[m] = simd.fma(chunk.mins[0], a + b, offsets[m]);
-                }
+                offsets[m] = add_mins::<S, F>(simd, chunk.mins, sums[m][c], offsets[m]);
             }
         }
         for m in 0..M {

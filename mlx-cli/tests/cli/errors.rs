@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::support::{Run, mlx, tiny, with_tokenizer};
+use crate::support::{Run, command, mlx, tiny, with_tokenizer};
 
 /// Checks a failure that is the user's to mend: exit status 1 and one line that holds all of `parts`.
 #[track_caller]
@@ -100,6 +100,15 @@ fn bench_names_what_it_cannot_use() {
     for (args, parts) in cases {
         assert_refused(&mlx(&[&["bench"], *args].concat(), ""), parts);
     }
+}
+
+#[test]
+fn kernels_that_nobody_knows_are_refused() {
+    let output =
+        command(&["tokenize", "--model", "none"]).env("RUST_MLX_CPU_KERNELS", "fsat").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("RUST_MLX_CPU_KERNELS is \"fsat\"; off, exact and fast are known"), "{stderr}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! systems, operations that language models spend their time in are computed by [`cpu_kernels`]: this module is where
 //! that is decided, and the only one that knows both. Whoever calls [`Array::matmul`] or a layer need not know.
 //!
-//! Gradients go through them as well. [`Mode`] says which kernels there are, and [`mode`] which are used. [`set_threads`] says how many threads they use; results do not depend on it.
+//! Gradients go through them as well. [`Mode`] says which kernels there are, and [`mode`] which are used. [`set_threads`]
+//! says how many threads they use; results do not depend on it.
 
 mod attention;
 mod gate;
@@ -25,14 +26,14 @@ pub(crate) use attention::{attention, windowed};
 pub(crate) use gate::{Gate, gated};
 pub(crate) use matmul::matmul;
 pub(crate) use norm::{add_rms_norm, rms_norm};
-pub(crate) use product::{Layout, project, project_dense};
+pub(crate) use product::{Layout, project};
 pub(crate) use rope::{Rope, rope};
 pub(crate) use softmax::softmax;
 pub(crate) use unpack::unpack;
 
 use crate::ops::positions;
 use crate::primitive::{self, Primitive, Spec, View, ViewMut};
-use crate::{Array, Device, Result, transforms};
+use crate::{Array, Device, Error, Result, transforms};
 
 /// Which kernels compute on the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Mode {
     /// each 32 of them; not where derivatives are taken. `docs/performance.md` says what that costs and brings.
     Fast,
 }
+
+const VARIABLE: &str = "RUST_MLX_CPU_KERNELS";
 
 thread_local! {
     static CHOSEN: Cell<Option<Mode>> = const { Cell::new(None) };
@@ -81,15 +84,26 @@ pub fn exactly<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
-/// The kernels that compute what this thread builds now on the CPU: those of [`with`], else of the environment's
-/// `RUST_MLX_CPU_KERNELS` (`off`, `exact` or `fast`), else [`Mode::Fast`], or MLX's where they use Apple's Accelerate.
+/// The kernels that compute what this thread builds now on the CPU: those of [`with`], else those that
+/// [the environment names](from_environment), else [`Mode::Fast`], or MLX's where they use Apple's Accelerate.
 pub fn mode() -> Mode {
     static DEFAULT: OnceLock<Mode> = OnceLock::new();
     let default = || {
         let usual = if has_accelerate(std::env::consts::OS) { Mode::Off } else { Mode::Fast };
-        std::env::var("RUST_MLX_CPU_KERNELS").ok().and_then(|value| named(&value)).unwrap_or(usual)
+        from_environment().ok().flatten().unwrap_or(usual)
     };
     CHOSEN.get().unwrap_or_else(|| *DEFAULT.get_or_init(default))
+}
+
+/// The kernels that the environment names in `RUST_MLX_CPU_KERNELS`: `off`, `exact` or `fast`.
+///
+/// # Errors
+/// When it names others. [`mode`] takes that for no choice, so a program does well to ask here when it starts.
+pub fn from_environment() -> Result<Option<Mode>> {
+    match std::env::var_os(VARIABLE) {
+        Some(value) if !value.is_empty() => named(&value.to_string_lossy()).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Whether operations that this thread builds now are computed by kernels of our own.
@@ -97,12 +111,15 @@ pub fn are_used() -> bool {
     mode() != Mode::Off && !positions::is_plain() && Device::current() == Device::Cpu
 }
 
-fn named(value: &str) -> Option<Mode> {
+fn named(value: &str) -> Result<Mode> {
     match value.trim().to_ascii_lowercase().as_str() {
-        "0" | "off" => Some(Mode::Off),
-        "exact" => Some(Mode::Exact),
-        "fast" => Some(Mode::Fast),
-        _ => None,
+        "0" | "off" => Ok(Mode::Off),
+        "exact" => Ok(Mode::Exact),
+        "fast" => Ok(Mode::Fast),
+        _ => {
+            let message = format!("{VARIABLE} is {value:?}; off, exact and fast are known");
+            Err(Error::Shape { op: "kernels", message })
+        }
     }
 }
 
@@ -195,10 +212,12 @@ mod tests {
     #[test]
     fn the_switch_is_read_as_it_is_written() {
         for (value, mode) in
-            [("0", Some(Mode::Off)), (" Off", Some(Mode::Off)), ("EXACT", Some(Mode::Exact)), ("", None)]
+            [("0", Mode::Off), (" Off", Mode::Off), ("EXACT", Mode::Exact), ("fast", Mode::Fast)]
         {
-            assert_eq!(named(value), mode, "{value:?}");
+            assert_eq!(named(value).unwrap(), mode, "{value:?}");
         }
+        let error = named("fsat").unwrap_err().to_string();
+        assert!(error.contains("RUST_MLX_CPU_KERNELS is \"fsat\"; off, exact and fast"), "{error}");
         assert!(has_accelerate("macos") && !has_accelerate("linux"));
     }
 }

@@ -1,5 +1,7 @@
 //! Products with matrices of weights.
 
+use std::borrow::Cow;
+
 use cpu_kernels::Isa;
 use cpu_kernels::blocks::BlockFormat;
 use cpu_kernels::product::{Affine, Matrix, Output, Precision, Rows, product, product_transposed};
@@ -77,15 +79,6 @@ pub(crate) fn project<const N: usize>(
         _ => Precision::Exact,
     };
     Some(apply(Product { layouts, precision }, &inputs))
-}
-
-/// `x Wᵀ` with a dense matrix `[N, K]`, if there is a kernel for it and it is used here.
-pub(crate) fn project_dense(x: &Array, weight: &Array) -> Option<Result<Array>> {
-    let fits = weight.ndim() == 2 && x.shape().last() == weight.shape().last() && x.dtype() == weight.dtype();
-    if !fits {
-        return None;
-    }
-    project(x, [(Layout::Dense, vec![weight])]).map(|outputs| outputs.map(|[product]| product))
 }
 
 const PRODUCT: &str = "product";
@@ -303,7 +296,7 @@ enum Held<'a> {
         shape: [usize; 2],
     },
     Affine {
-        codes: std::borrow::Cow<'a, [u32]>,
+        codes: Cow<'a, [u32]>,
         scales: Floats<'a>,
         biases: Floats<'a>,
         group_size: usize,
@@ -311,7 +304,7 @@ enum Held<'a> {
         rows: usize,
     },
     Blocks {
-        bytes: std::borrow::Cow<'a, [u8]>,
+        bytes: Cow<'a, [u8]>,
         format: BlockFormat,
         rows: usize,
     },

@@ -39,25 +39,18 @@ impl Weight {
     /// # Errors
     /// When the last axis of `x` is not `K`.
     pub fn project(&self, x: &Array) -> Result<Array> {
-        match self {
-            Weight::Dense(weight) => match kernels::project_dense(x, weight) {
-                Some(product) => product,
-                None => x.matmul(&weight.transpose(&[1, 0])?),
-            },
-            Weight::Quantized(packed) => x.quantized_matmul(packed, true),
-            Weight::Blocks(blocks) => blocks.project(x),
-        }
+        Weight::project_together(x, [self]).map(|[product]| product)
     }
 
-    /// The layout and the arrays, if there is a kernel for it.
-    fn packed(&self, x: &Array) -> Option<(Layout, Vec<&Array>)> {
+    /// The layout and the arrays, if there is a kernel for products of `x` with them.
+    fn stored(&self, x: &Array) -> Option<(Layout, Vec<&Array>)> {
         let layout = match self {
             Weight::Dense(weight) if weight.dtype() == x.dtype() => Layout::Dense,
             Weight::Dense(_) => return None,
             Weight::Quantized(packed) => packed.layout()?,
             Weight::Blocks(blocks) => Layout::Blocks(blocks.format),
         };
-        let fits = self.shape()[1] as i64 == i64::from(*x.shape().last()?);
+        let fits = usize::try_from(*x.shape().last()?) == Ok(self.shape()[1]);
         (fits && self.arrays()[0].ndim() == 2).then(|| (layout, self.arrays()))
     }
 
@@ -66,14 +59,18 @@ impl Weight {
     /// # Errors
     /// As there.
     pub fn project_together<const N: usize>(x: &Array, weights: [&Weight; N]) -> Result<[Array; N]> {
-        let packed: Option<Vec<_>> = weights.iter().map(|weight| weight.packed(x)).collect();
-        let packed = packed.and_then(|packed| <[_; N]>::try_from(packed).ok());
-        if let Some(outputs) = packed.and_then(|packed| kernels::project(x, packed)) {
+        let stored: Option<Vec<_>> = weights.iter().map(|weight| weight.stored(x)).collect();
+        let stored = stored.and_then(|stored| <[_; N]>::try_from(stored).ok());
+        if let Some(outputs) = stored.and_then(|stored| kernels::project(x, stored)) {
             return outputs;
         }
         let mut outputs = Vec::with_capacity(N);
         for weight in weights {
-            outputs.push(weight.project(x)?);
+            outputs.push(match weight {
+                Weight::Dense(weight) => x.matmul(&weight.transpose(&[1, 0])?)?,
+                Weight::Quantized(packed) => x.quantized_matmul(packed, true)?,
+                Weight::Blocks(blocks) => blocks.project(x)?,
+            });
         }
         // There is one for each.
         outputs

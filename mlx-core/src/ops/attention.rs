@@ -66,6 +66,11 @@ pub fn attention_with_sinks(
     {
         return refuse(format!("sinks {} for the heads of {}", sinks.describe(), queries.describe()));
     }
+    if let AttentionMask::Window(size) = mask
+        && size < 1
+    {
+        return refuse(format!("a window of {size} keys; a query sees one at least, its own"));
+    }
     if sinks.is_none()
         && let Some(attended) = kernels::attention([queries, keys, values], scale, mask)
     {

@@ -43,7 +43,8 @@ impl<S: Float, const BITS: usize> Format for Codes<'_, S, BITS> {
         match BITS {
             2 => Bytes::new(scale, bias, simd.bit_pairs(array(&bytes, 0))),
             4 => Bytes::new(scale, bias, simd.nibble_pairs(array(&bytes, 0))),
-            _ => Bytes::new(scale, bias, simd.load_bytes(&bytes)),
+            8 => Bytes::new(scale, bias, simd.load_bytes(&bytes)),
+            _ => Bytes::none(simd),
         }
     }
 

@@ -76,6 +76,8 @@ macro_rules! legacy {
 
         impl Format for $name<'_> {
             const MINS: bool = $mins;
+            const BYTES: bool = true;
+            const SIGNED: bool = !$mins;
 
             #[inline(always)]
             fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
@@ -83,8 +85,6 @@ macro_rules! legacy {
                 let $block = self.0.block(n, c);
                 $chunk
             }
-
-            const SIGNED: bool = !$mins;
 
             #[inline(always)]
             fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S> {
@@ -169,6 +169,7 @@ macro_rules! k {
         impl Format for $name<'_> {
             const HALVES: bool = $halves;
             const MINS: bool = $mins;
+            const BYTES: bool = true;
             const SIGNED: bool = !$mins;
 
             #[inline(always)]

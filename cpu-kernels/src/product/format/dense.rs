@@ -46,7 +46,7 @@ impl<T: Element> Format for Rows<'_, T> {
 
     #[inline(always)]
     fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
-        Bytes::new(0.0, 0.0, simd.load_bytes(&[0; CHUNK]))
+        Bytes::none(simd)
     }
 
     #[inline(always)]
@@ -95,7 +95,7 @@ impl<T: Element> Format for Strided<'_, T> {
 
     #[inline(always)]
     fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
-        Bytes::new(0.0, 0.0, simd.load_bytes(&[0; CHUNK]))
+        Bytes::none(simd)
     }
 
     #[inline(always)]

@@ -22,8 +22,8 @@ pub(super) trait Format: Copy + Send + Sync {
     /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
     fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S>;
 
-    /// Whether [`bytes`](Self::bytes) gives the levels.
-    const BYTES: bool = true;
+    /// Whether the layout has levels as [`bytes`](Self::bytes); who asks for them has looked.
+    const BYTES: bool;
     /// Whether the bytes have a sign.
     const SIGNED: bool = false;
 
@@ -67,7 +67,7 @@ impl<S: Simd> Chunk<S> {
     }
 }
 
-/// Weights `scale * level + min`, 32 of them.
+/// As [`Chunk`], with levels as bytes.
 pub(super) struct Bytes<S: Simd> {
     pub(super) levels: S::B,
     pub(super) scales: [f32; 2],
@@ -79,6 +79,27 @@ impl<S: Simd> Bytes<S> {
     #[inline(always)]
     fn new(scale: f32, min: f32, levels: S::B) -> Self {
         Bytes { levels, scales: [scale; 2], mins: [min; 2] }
+    }
+
+    /// What layouts without bytes have to say.
+    #[inline(always)]
+    fn none(simd: S) -> Self {
+        Bytes::new(f32::NAN, f32::NAN, simd.load_bytes(&[0; CHUNK]))
+    }
+}
+
+/// Adds what a chunk's minima make of the sums of the halves of 32 elements of `x`.
+#[inline(always)]
+pub(super) fn add_mins<S: Simd, F: Format>(
+    simd: S,
+    mins: [f32; 2],
+    [first, second]: [f32; 2],
+    to: f32,
+) -> f32 {
+    match (F::MINS, F::HALVES) {
+        (false, _) => to,
+        (true, false) => simd.fma(mins[0], first + second, to),
+        (true, true) => simd.fma(mins[1], second, simd.fma(mins[0], first, to)),
     }
 }
 
