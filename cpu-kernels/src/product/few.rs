@@ -2,7 +2,7 @@
 
 use super::format::{CHUNK, Chunk, Format, VECTORS, Visit, add_mins};
 use super::rounded::Rounded;
-use super::{Output, Precision, column_blocks};
+use super::{Output, Precision, column_blocks, columns};
 use crate::isa::compiled_for_each;
 use crate::simd::{LANES, Simd, each};
 use crate::threads;
@@ -60,13 +60,18 @@ pub(super) fn product<T: Float>(
     threads::for_each(items, |(weights, first, mut out)| {
         let count = out.first().map_or(0, |row| row.len());
         let mut dots = vec![0.0; count * activations.rows];
-        weights.visit(Dots {
-            isa,
-            activations: &activations,
-            rounded: rounded.as_ref(),
-            first,
-            dots: &mut dots,
-        });
+        if let Some(dense) = weights.as_columns() {
+            let stride = activations.chunks * CHUNK;
+            columns::dots(isa, dense, weights.columns(), &activations.x, stride, first, &mut dots);
+        } else {
+            weights.visit(Dots {
+                isa,
+                activations: &activations,
+                rounded: rounded.as_ref(),
+                first,
+                dots: &mut dots,
+            });
+        }
         for (row, out) in out.iter_mut().enumerate() {
             for (dot, out) in dots[row * count..].iter().zip(out.iter_mut()) {
                 *out = T::from_f32(*dot);

@@ -153,6 +153,14 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
+    /// The matrix as columns that lie side by side, if it is stored so and its rows are not.
+    pub(super) fn as_columns(&self) -> Option<Dense<'a>> {
+        match self.storage {
+            Storage::Dense(dense @ Dense { row_stride: 1, column_stride: 2.., .. }) => Some(dense),
+            _ => None,
+        }
+    }
+
     /// Calls `visit` with the matrix's layout, so that loops over it are compiled for that layout alone.
     pub(super) fn visit<V: Visit>(&self, visit: V) -> V::Result {
         match self.storage {

@@ -11,6 +11,7 @@
 //! They add in different orders, so which one runs follows from the length of a sequence alone, and never from what
 //! else is in the batch ([`Rows`]). Neither depends on the number of threads.
 
+mod columns;
 mod few;
 mod format;
 mod many;

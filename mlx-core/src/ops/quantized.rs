@@ -226,7 +226,7 @@ impl Array {
             shape.push(outer);
             return Array::zeros(&shape, self.dtype());
         }
-        let ours = match (packed.layout(), transpose) {
+        let ours = match (Layout::of(packed.quantization), transpose) {
             (Some(layout), true) => kernels::project(self, [(layout, packed.arrays().collect())]),
             _ => None,
         };
