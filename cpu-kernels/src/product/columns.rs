@@ -32,6 +32,7 @@ compiled_for_each! {
     ) = add_columns
 }
 
+#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn add_columns<S: Simd, T: Element>(
     simd: S,
