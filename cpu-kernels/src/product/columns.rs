@@ -7,49 +7,37 @@ use crate::Isa;
 use crate::isa::compiled_for_each;
 use crate::simd::{LANES, Simd};
 
-/// Products of rows of `x`, `[rows, stride]` of which `columns` count, with the rows of weights from `first` on, into
-/// `dots`, `[rows, count]`.
-pub(super) fn dots(
-    isa: Isa,
-    weights: Dense<'_>,
-    columns: usize,
-    x: &[f32],
-    stride: usize,
-    first: usize,
-    dots: &mut [f32],
-) {
+/// Products of rows of `x`, `[rows, K]`, with the rows of weights from `first` on, into `dots`, `[rows, count]`.
+pub(super) fn dots(isa: Isa, weights: Dense<'_>, x: &[f32], rows: usize, first: usize, dots: &mut [f32]) {
     let apart = weights.column_stride;
     match weights.values {
-        Values::F32(values) => add(isa, values, apart, columns, x, stride, first, dots),
-        Values::F16(values) => add(isa, values, apart, columns, x, stride, first, dots),
-        Values::Bf16(values) => add(isa, values, apart, columns, x, stride, first, dots),
+        Values::F32(values) => add(isa, values, apart, x, rows, first, dots),
+        Values::F16(values) => add(isa, values, apart, x, rows, first, dots),
+        Values::Bf16(values) => add(isa, values, apart, x, rows, first, dots),
     }
 }
 
 compiled_for_each! {
     fn add<T: Element>(
-        values: &[T], apart: usize, columns: usize, x: &[f32], stride: usize, first: usize, dots: &mut [f32],
+        values: &[T], apart: usize, x: &[f32], rows: usize, first: usize, dots: &mut [f32],
     ) = add_columns
 }
 
-#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 fn add_columns<S: Simd, T: Element>(
     simd: S,
     values: &[T],
     apart: usize,
-    columns: usize,
     x: &[f32],
-    stride: usize,
+    rows: usize,
     first: usize,
     dots: &mut [f32],
 ) {
-    let rows = x.len() / stride.max(1);
-    let count = dots.len() / rows.max(1);
+    let (columns, count) = (x.len() / rows, dots.len() / rows);
     dots.fill(0.0);
     for column in 0..columns {
         let (weights, last) = values[column * apart + first..][..count].as_chunks::<LANES>();
-        for (x, dots) in x.chunks_exact(stride).zip(dots.chunks_exact_mut(count)) {
+        for (x, dots) in x.chunks_exact(columns).zip(dots.chunks_exact_mut(count.max(1))) {
             let (dots, last_dots) = dots.as_chunks_mut::<LANES>();
             let scale = simd.splat(x[column]);
             for (dots, weights) in dots.iter_mut().zip(weights) {

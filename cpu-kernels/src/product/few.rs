@@ -1,6 +1,8 @@
 //! Some rows at a time: each weight is unpacked once and meets up to four rows of `x` while it is in registers.
 
-use super::format::{CHUNK, Chunk, Format, VECTORS, Visit, add_mins};
+use std::ops::Range;
+
+use super::format::{CHUNK, Format, GROUP, Packed, Scales, VECTORS, Visit};
 use super::rounded::Rounded;
 use super::{Output, Precision, column_blocks, columns};
 use crate::isa::compiled_for_each;
@@ -9,35 +11,41 @@ use crate::threads;
 use crate::{Float, Isa};
 
 /// Rows of `x` that are multiplied while a weight is in registers.
-pub(super) const TILE: usize = 4;
+const TILE: usize = 4;
 
 /// Weights that a thread takes at a time, at least: enough to make taking them cheap.
 const SHARE: usize = 1 << 15;
 
-/// Rows of `x`, padded with zeros to whole chunks, and the sums of each half chunk, which minima are multiplied by.
+/// Rows of `x`, padded with zeros to whole chunks, in tiles: one chunk after another, and of each the rows of the tile. So a
+/// kernel follows one address, not one for each row.
 struct Activations {
     rows: usize,
+    /// Of a row.
     chunks: usize,
-    x: Vec<f32>,
-    sums: Vec<[f32; 2]>,
+    x: Vec<[f32; CHUNK]>,
+    /// Of the first halves of the chunks and of the second, which minima are multiplied by.
+    sums: [Vec<f32>; 2],
 }
 
 impl Activations {
     fn new(x: &[f32], rows: usize) -> Self {
         let columns = x.len() / rows;
         let chunks = columns.div_ceil(CHUNK);
-        let mut padded = vec![0.0; rows * chunks * CHUNK];
-        if chunks > 0 {
-            for (to, from) in padded.chunks_exact_mut(chunks * CHUNK).zip(x.chunks_exact(columns)) {
-                to[..columns].copy_from_slice(from);
+        let mut padded = Vec::with_capacity(rows * chunks);
+        for tile in x.chunks((TILE * columns).max(1)) {
+            for start in (0..columns).step_by(CHUNK) {
+                for row in tile.chunks_exact(columns) {
+                    let part = &row[start..columns.min(start + CHUNK)];
+                    let mut chunk = [0.0; CHUNK];
+                    chunk[..part.len()].copy_from_slice(part);
+                    padded.push(chunk);
+                }
             }
         }
-        let sum = |half: &[f32]| half.iter().sum::<f32>();
-        let sums = padded.chunks_exact(CHUNK).map(|chunk| {
-            let (first, second) = chunk.split_at(CHUNK / 2);
-            [sum(first), sum(second)]
-        });
-        Activations { rows, chunks, sums: sums.collect(), x: padded }
+        let half =
+            |range: Range<usize>| padded.iter().map(|chunk| chunk[range.clone()].iter().sum()).collect();
+        let sums = [half(0..CHUNK / 2), half(CHUNK / 2..CHUNK)];
+        Activations { rows, chunks, sums, x: padded }
     }
 }
 
@@ -61,8 +69,7 @@ pub(super) fn product<T: Float>(
         let count = out.first().map_or(0, |row| row.len());
         let mut dots = vec![0.0; count * activations.rows];
         if let Some(dense) = weights.as_columns() {
-            let stride = activations.chunks * CHUNK;
-            columns::dots(isa, dense, weights.columns(), &activations.x, stride, first, &mut dots);
+            columns::dots(isa, dense, x, activations.rows, first, &mut dots);
         } else {
             weights.visit(Dots {
                 isa,
@@ -84,7 +91,7 @@ pub(super) fn product<T: Float>(
 struct Dots<'a> {
     isa: Isa,
     activations: &'a Activations,
-    /// The same, if products are to be taken of bytes wherever the layout has them.
+    /// The same, if products are to be taken of integers wherever the layout has them.
     rounded: Option<&'a Rounded>,
     first: usize,
     dots: &'a mut [f32],
@@ -94,23 +101,57 @@ impl Visit for Dots<'_> {
     type Result = ();
 
     fn visit<F: Format>(self, format: F) {
+        let Activations { rows, chunks, x, sums } = self.activations;
+        let all = Exact { x, sums: each!(half => &sums[half][..]) };
+        dots(self.isa, format, all, [*rows, *chunks], self.first, self.dots);
+    }
+
+    fn visit_packed<F: Packed>(self, format: F) {
+        let Some(rounded) = self.rounded else { return self.visit(format) };
         let Activations { rows, chunks, .. } = *self.activations;
-        let count = self.dots.len() / rows;
-        for (tile, dots) in self.dots.chunks_mut(TILE * count).enumerate() {
-            if let Some(rounded) = self.rounded.filter(|_| F::BYTES) {
-                let rows = dots.len() / count;
-                rounded.dots(self.isa, format, [tile * TILE, chunks], self.first, [rows, count], dots);
-                continue;
-            }
-            let start = tile * TILE * chunks;
-            let x = &self.activations.x[start * CHUNK..];
-            let sums = &self.activations.sums[start..];
-            match dots.len() / count {
-                1 => one(self.isa, format, x, sums, chunks, self.first, dots),
-                2 => two(self.isa, format, x, sums, chunks, self.first, dots),
-                3 => three(self.isa, format, x, sums, chunks, self.first, dots),
-                _ => four(self.isa, format, x, sums, chunks, self.first, dots),
-            }
+        dots(self.isa, format, rounded.all(), [rows, chunks], self.first, self.dots);
+    }
+}
+
+/// Chunks of rows of `x`, and how they meet the levels of weights.
+pub(super) trait Chunks<F: Format>: Copy {
+    /// By how much a level is above what the layout says.
+    const ABOVE: f32;
+    /// The levels of a chunk of weights.
+    type Levels<S: Simd>: Copy;
+
+    /// Some of the chunks.
+    fn part(self, range: Range<usize>) -> Self;
+    /// What chunk `i` is to be multiplied by.
+    fn scale(self, i: usize) -> f32;
+    /// The sum of a half of chunk `i`, scaled.
+    fn sum(self, half: usize, i: usize) -> f32;
+
+    fn levels<S: Simd>(simd: S, format: F, group: F::Group, c: usize) -> Self::Levels<S>;
+
+    /// `total` and the products with chunk `i`, times the scales of its halves.
+    fn add<S: Simd>(self, simd: S, levels: Self::Levels<S>, i: usize, scales: [f32; 2], total: S::F) -> S::F;
+}
+
+/// Products of rows of `x` with the rows of weights from `first` on, into `dots`, `[rows, count]`.
+fn dots<F: Format, X: Chunks<F>>(
+    isa: Isa,
+    format: F,
+    x: X,
+    [rows, chunks]: [usize; 2],
+    first: usize,
+    dots: &mut [f32],
+) {
+    let count = dots.len() / rows;
+    for (tile, dots) in dots.chunks_mut((TILE * count).max(1)).enumerate() {
+        let start = tile * TILE;
+        let height = TILE.min(rows - start);
+        let x = x.part(start * chunks..(start + height) * chunks);
+        match height {
+            1 => one(isa, format, x, chunks, first, dots),
+            2 => two(isa, format, x, chunks, first, dots),
+            3 => three(isa, format, x, chunks, first, dots),
+            _ => four(isa, format, x, chunks, first, dots),
         }
     }
 }
@@ -118,58 +159,135 @@ impl Visit for Dots<'_> {
 macro_rules! tiles {
     ($($name:ident: $rows:literal),*) => {
         $(compiled_for_each! {
-            fn $name<F: Format>(
-                format: F, x: &[f32], sums: &[[f32; 2]], chunks: usize, first: usize, dots: &mut [f32],
-            ) = dot_rows::<_, _, $rows>
+            fn $name<F: Format, X: Chunks<F>>(
+                format: F, x: X, chunks: usize, first: usize, dots: &mut [f32],
+            ) = dot_rows::<_, _, _, $rows>
         })*
     };
 }
 
 tiles!(one: 1, two: 2, three: 3, four: 4);
 
+/// A loop over the chunks of a group. For a single row it is written out, so that offsets and shifts are constants; several
+/// rows share what they cost.
+macro_rules! each_chunk {
+    ($c:ident of $chunks:expr, $rows:expr => $body:block) => {
+        if $rows == 1 {
+            each_chunk!(@ $c $chunks, $body, 0 1 2 3 4 5 6 7);
+        } else {
+            for $c in 0..$chunks $body
+        }
+    };
+    (@ $c:ident $chunks:expr, $body:block, $($number:literal)*) => {
+        $(if $number < $chunks {
+            let $c = $number;
+            $body
+        })*
+    };
+}
+
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
-fn dot_rows<S: Simd, F: Format, const M: usize>(
+fn dot_rows<S: Simd, F: Format, X: Chunks<F>, const M: usize>(
     simd: S,
     format: F,
-    x: &[f32],
-    sums: &[[f32; 2]],
+    x: X,
     chunks: usize,
     first: usize,
     dots: &mut [f32],
 ) {
     let count = dots.len() / M;
-    let x: [&[[f32; CHUNK]]; M] = each!(m => &x.as_chunks().0[m * chunks..][..chunks]);
-    let sums: [&[[f32; 2]]; M] = each!(m => &sums[m * chunks..][..chunks]);
-    for row in 0..count {
+    let halves = if F::HALVES { 2 } else { 1 };
+    let x = x.part(0..chunks * M);
+    for n in 0..count {
+        let weights = format.row(first + n);
         let mut totals = [simd.splat(0.0); M];
-        let mut offsets = [0.0; M];
-        for c in 0..chunks {
-            format.prefetch(simd, first + row, c);
-            let chunk = format.chunk(simd, first + row, c);
-            for m in 0..M {
-                totals[m] = add::<S, F>(simd, &chunk, &x[m][c], totals[m]);
-                offsets[m] = add_mins::<S, F>(simd, chunk.mins, sums[m][c], offsets[m]);
+        let mut offsets = [[0.0; M]; GROUP];
+        for g in 0..chunks / F::CHUNKS {
+            let x = x.part(g * F::CHUNKS * M..(g + 1) * F::CHUNKS * M);
+            let group = format.group(weights, g);
+            let Scales { scales, mins } = format.scales(simd, group);
+            let mins: [[f32; GROUP]; 2] =
+                each!(half => each!(c => mins[half][c] - X::ABOVE * scales[half][c]));
+            // Loops of their own, each of which becomes a few vector instructions.
+            let mut factors = [[[0.0; M]; GROUP]; 2];
+            for half in 0..halves {
+                for c in 0..F::CHUNKS {
+                    for m in 0..M {
+                        factors[half][c][m] = scales[half][c] * x.scale(c * M + m);
+                    }
+                }
+                if !F::MINS && X::ABOVE == 0.0 {
+                    continue;
+                }
+                for c in 0..F::CHUNKS {
+                    for m in 0..M {
+                        let i = c * M + m;
+                        let sum = if F::HALVES { x.sum(half, i) } else { x.sum(0, i) + x.sum(1, i) };
+                        offsets[c][m] = simd.fma(mins[half][c], sum, offsets[c][m]);
+                    }
+                }
             }
+            each_chunk!(c of F::CHUNKS, M => {
+                format.prefetch(simd, first + n, g * F::CHUNKS + c);
+                let levels = X::levels(simd, format, group, c);
+                for m in 0..M {
+                    let factors = each!(half => factors[half][c][m]);
+                    totals[m] = x.add(simd, levels, c * M + m, factors, totals[m]);
+                }
+            });
         }
         for m in 0..M {
-            dots[m * count + row] = offsets[m] + simd.sum(totals[m]);
+            let offset = simd.sum(simd.load(&each!(c => offsets[c][m])));
+            dots[m * count + n] = offset + simd.sum(totals[m]);
         }
     }
 }
 
-/// Adds a chunk's products to `total`: those of the levels first, which are exact factors, and then scaled.
-#[inline(always)]
-fn add<S: Simd, F: Format>(simd: S, chunk: &Chunk<S>, x: &[f32; CHUNK], total: S::F) -> S::F {
-    let (x, _) = x.as_chunks::<LANES>();
-    let size = if F::HALVES { VECTORS / 2 } else { VECTORS };
-    let parts = chunk.levels.chunks_exact(size).zip(x.chunks_exact(size)).zip(chunk.scales);
-    let mut total = total;
-    for ((levels, x), scale) in parts {
-        let mut products = simd.mul(levels[0], simd.load(&x[0]));
-        for (levels, x) in levels[1..].iter().zip(&x[1..]) {
-            products = simd.mul_add(*levels, simd.load(x), products);
-        }
-        total = simd.mul_add(products, simd.splat(scale), total);
+/// Chunks of floats.
+#[derive(Clone, Copy)]
+struct Exact<'a> {
+    x: &'a [[f32; CHUNK]],
+    sums: [&'a [f32]; 2],
+}
+
+impl<F: Format> Chunks<F> for Exact<'_> {
+    const ABOVE: f32 = 0.0;
+    type Levels<S: Simd> = [S::F; VECTORS];
+
+    #[inline(always)]
+    fn part(self, range: Range<usize>) -> Self {
+        Exact { x: &self.x[range.clone()], sums: each!(half => &self.sums[half][range.clone()]) }
     }
-    total
+
+    #[inline(always)]
+    fn scale(self, _: usize) -> f32 {
+        1.0
+    }
+
+    #[inline(always)]
+    fn sum(self, half: usize, i: usize) -> f32 {
+        self.sums[half][i]
+    }
+
+    #[inline(always)]
+    fn levels<S: Simd>(simd: S, format: F, group: F::Group, c: usize) -> [S::F; VECTORS] {
+        format.floats(simd, group, c)
+    }
+
+    /// The products with the levels come first, which are exact factors, and are then scaled.
+    #[inline(always)]
+    fn add<S: Simd>(self, simd: S, levels: [S::F; VECTORS], i: usize, scales: [f32; 2], total: S::F) -> S::F {
+        let (x, _) = self.x[i].as_chunks::<LANES>();
+        let size = if F::HALVES { VECTORS / 2 } else { VECTORS };
+        let mut total = total;
+        for ((levels, x), scale) in levels.chunks_exact(size).zip(x.chunks_exact(size)).zip(scales) {
+            let mut products = simd.mul(levels[0], simd.load(&x[0]));
+            for (levels, x) in levels[1..].iter().zip(&x[1..]) {
+                products = simd.mul_add(*levels, simd.load(x), products);
+            }
+            total = simd.mul_add(products, simd.splat(scale), total);
+        }
+        total
+    }
 }

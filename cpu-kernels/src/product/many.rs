@@ -117,15 +117,20 @@ compiled_for_each! {
 
 #[inline(always)]
 fn unpack_rows<S: Simd, F: Format>(simd: S, format: F, first: usize, columns: usize, block: &mut [f32]) {
-    for (row, weights) in block.chunks_exact_mut(columns.max(1)).enumerate() {
-        for (c, to) in weights.chunks_mut(CHUNK).enumerate() {
-            let weights = format.chunk(simd, first + row, c).weights::<F>(simd);
-            match <&mut [f32; CHUNK]>::try_from(&mut *to) {
-                Ok(to) => store(simd, weights, to),
-                Err(_) => {
-                    let mut padded = [0.0; CHUNK];
-                    store(simd, weights, &mut padded);
-                    to.copy_from_slice(&padded[..to.len()]);
+    for (n, weights) in block.chunks_exact_mut(columns.max(1)).enumerate() {
+        let row = format.row(first + n);
+        for (g, weights) in weights.chunks_mut(F::CHUNKS * CHUNK).enumerate() {
+            let group = format.group(row, g);
+            let scales = format.scales(simd, group);
+            for (c, to) in weights.chunks_mut(CHUNK).enumerate() {
+                let weights = scales.weights::<S, F>(simd, format.floats(simd, group, c), c);
+                match <&mut [f32; CHUNK]>::try_from(&mut *to) {
+                    Ok(to) => store(simd, weights, to),
+                    Err(_) => {
+                        let mut padded = [0.0; CHUNK];
+                        store(simd, weights, &mut padded);
+                        to.copy_from_slice(&padded[..to.len()]);
+                    }
                 }
             }
         }

@@ -44,8 +44,12 @@ pub(crate) trait Simd: Fma {
     type I: Copy;
     /// 32 bytes.
     type B: Copy;
+    /// 16 integers of 16 bits.
+    type W: Copy;
 
     fn splat(self, value: f32) -> Self::F;
+    /// Four of each.
+    fn splat_halves(self, first: f32, second: f32) -> Self::F;
     fn load(self, from: &[f32; LANES]) -> Self::F;
     fn store(self, value: Self::F, to: &mut [f32; LANES]);
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
@@ -81,12 +85,10 @@ pub(crate) trait Simd: Fma {
     fn load_bytes(self, from: &[u8; BYTES]) -> Self::B;
     /// The low nibbles, then the high ones.
     fn nibbles(self, from: &[u8; 16]) -> Self::B;
-    /// The low nibble and the high one of each byte.
-    fn nibble_pairs(self, from: &[u8; 16]) -> Self::B;
     /// The four fields of two bits of each byte, the lowest first.
     fn bit_pairs(self, from: &[u8; 8]) -> Self::B;
-    /// A byte with all bits set for each bit that is, from the lowest on.
-    fn bits(self, from: &[u8; 4]) -> Self::B;
+    /// A byte with all bits set for each bit that is not, from the lowest on.
+    fn missing_bits(self, from: &[u8; 4]) -> Self::B;
     fn byte_and(self, a: Self::B, mask: u8) -> Self::B;
     fn byte_or(self, a: Self::B, b: Self::B) -> Self::B;
     fn byte_sub(self, a: Self::B, b: u8) -> Self::B;
@@ -94,10 +96,15 @@ pub(crate) trait Simd: Fma {
     fn byte_shr(self, a: Self::B, by: u32) -> Self::B;
     /// Each byte to the left, filled with zeros; `by` is below 8.
     fn byte_shl(self, a: Self::B, by: u32) -> Self::B;
-    /// Sums of the products of two neighbours each, those of the first half and those of the second. The bytes of `a` have a
-    /// sign or none; no number of `b` is -32768.
-    fn dot(self, a: Self::B, signed: bool, b: &[i16; BYTES]) -> [Self::I; 2];
-    fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bytes at even places and those at odd ones, from 0 to 255.
+    fn evens_and_odds(self, a: Self::B) -> [Self::W; 2];
+    /// Likewise, from -128 to 127.
+    fn signed_evens_and_odds(self, a: Self::B) -> [Self::W; 2];
+    /// Of 32 numbers, the low nibble and the high one of each byte: those at even places and those at odd ones.
+    fn nibble_pairs(self, from: &[u8; 16]) -> [Self::W; 2];
+    /// Sums of products of 32 numbers, those at even places and those at odd ones: four sums of the first half, four of the
+    /// second. No number of `b` is -32768.
+    fn dot(self, a: [Self::W; 2], b: &[[i16; 16]; 2]) -> Self::I;
 
     /// A float16 as a float.
     fn half(self, value: f16) -> f32;

@@ -40,10 +40,16 @@ impl Simd for Portable {
     type F = [f32; LANES];
     type I = [u32; LANES];
     type B = [u8; BYTES];
+    type W = [i16; BYTES / 2];
 
     #[inline(always)]
     fn splat(self, value: f32) -> Self::F {
         [value; LANES]
+    }
+
+    #[inline(always)]
+    fn splat_halves(self, first: f32, second: f32) -> Self::F {
+        each!(i => if i < LANES / 2 { first } else { second })
     }
 
     #[inline(always)]
@@ -156,18 +162,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn nibble_pairs(self, from: &[u8; 16]) -> Self::B {
-        each!(i => from[i / 2] >> (i % 2 * 4) & 0x0f)
-    }
-
-    #[inline(always)]
     fn bit_pairs(self, from: &[u8; 8]) -> Self::B {
         each!(i => from[i / 4] >> (i % 4 * 2) & 3)
     }
 
     #[inline(always)]
-    fn bits(self, from: &[u8; 4]) -> Self::B {
-        each!(i => if from[i / 8] >> (i % 8) & 1 == 1 { 0xff } else { 0 })
+    fn missing_bits(self, from: &[u8; 4]) -> Self::B {
+        each!(i => if from[i / 8] >> (i % 8) & 1 == 1 { 0 } else { 0xff })
     }
 
     #[inline(always)]
@@ -196,18 +197,25 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn dot(self, a: Self::B, signed: bool, b: &[i16; BYTES]) -> [Self::I; 2] {
-        let level = |i: usize| if signed { i32::from(a[i].cast_signed()) } else { i32::from(a[i]) };
-        let product = |i: usize| level(i) * i32::from(b[i]);
-        each!(half => each!(lane => {
-            let i = half * BYTES / 2 + 2 * lane;
-            (product(i) + product(i + 1)) as u32
-        }))
+    fn evens_and_odds(self, a: Self::B) -> [Self::W; 2] {
+        each!(odd => each!(i => i16::from(a[2 * i + odd])))
     }
 
     #[inline(always)]
-    fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
-        zip(a, b, u32::wrapping_add)
+    fn signed_evens_and_odds(self, a: Self::B) -> [Self::W; 2] {
+        each!(odd => each!(i => i16::from(a[2 * i + odd].cast_signed())))
+    }
+
+    #[inline(always)]
+    fn nibble_pairs(self, from: &[u8; 16]) -> [Self::W; 2] {
+        each!(odd => each!(i => i16::from(from[i] >> (4 * odd) & 0x0f)))
+    }
+
+    #[inline(always)]
+    fn dot(self, a: [Self::W; 2], b: &[[i16; 16]; 2]) -> Self::I {
+        let product = |odd: usize, i: usize| i32::from(a[odd][i]) * i32::from(b[odd][i]);
+        let pair = |odd, lane| product(odd, 2 * lane) + product(odd, 2 * lane + 1);
+        each!(lane => (pair(0, lane) + pair(1, lane)) as u32)
     }
 
     #[inline(always)]

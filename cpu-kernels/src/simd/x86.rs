@@ -43,10 +43,16 @@ impl Simd for Avx2 {
     type F = __m256;
     type I = __m256i;
     type B = __m256i;
+    type W = __m256i;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
         have!(_mm256_set1_ps(value))
+    }
+
+    #[inline(always)]
+    fn splat_halves(self, first: f32, second: f32) -> __m256 {
+        have!(_mm256_set_m128(_mm_set1_ps(second), _mm_set1_ps(first)))
     }
 
     #[inline(always)]
@@ -152,19 +158,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn nibbles(self, from: &[u8; 16]) -> __m256i {
         have! {
-            let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            let both = _mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes);
-            _mm256_and_si256(both, _mm256_set1_epi8(0x0f))
-        }
-    }
-
-    #[inline(always)]
-    fn nibble_pairs(self, from: &[u8; 16]) -> __m256i {
-        have! {
-            // The high nibble moves into the byte above.
-            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
-            let both = _mm256_or_si256(wide, _mm256_slli_epi16::<4>(wide));
-            _mm256_and_si256(both, _mm256_set1_epi8(0x0f))
+            let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(from.as_ptr().cast()));
+            // What comes in from the byte above is cut off.
+            let moved = _mm256_srlv_epi64(twice, _mm256_set_epi64x(4, 4, 0, 0));
+            _mm256_and_si256(moved, _mm256_set1_epi8(0x0f))
         }
     }
 
@@ -180,7 +177,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn bits(self, from: &[u8; 4]) -> __m256i {
+    fn missing_bits(self, from: &[u8; 4]) -> __m256i {
         have! {
             let all = _mm256_set1_epi32(i32::from_le_bytes(*from));
             // Byte `i` gets the byte that holds bit `i`.
@@ -189,7 +186,7 @@ impl Simd for Avx2 {
             );
             let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
             let own = _mm256_and_si256(_mm256_shuffle_epi8(all, spread), bit);
-            _mm256_cmpeq_epi8(own, bit)
+            _mm256_cmpeq_epi8(own, _mm256_setzero_si256())
         }
     }
 
@@ -225,25 +222,29 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot(self, a: __m256i, signed: bool, b: &[i16; BYTES]) -> [__m256i; 2] {
+    fn evens_and_odds(self, a: __m256i) -> [__m256i; 2] {
+        have!([_mm256_and_si256(a, _mm256_set1_epi16(0x00ff)), _mm256_srli_epi16::<8>(a)])
+    }
+
+    #[inline(always)]
+    fn signed_evens_and_odds(self, a: __m256i) -> [__m256i; 2] {
+        have!([_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)), _mm256_srai_epi16::<8>(a)])
+    }
+
+    #[inline(always)]
+    fn nibble_pairs(self, from: &[u8; 16]) -> [__m256i; 2] {
         have! {
-            let (low, high) = (_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
-            let (low, high) = if signed {
-                (_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high))
-            } else {
-                (_mm256_cvtepu8_epi16(low), _mm256_cvtepu8_epi16(high))
-            };
-            let numbers = b.as_ptr().cast::<__m256i>();
-            [
-                _mm256_madd_epi16(low, _mm256_loadu_si256(numbers)),
-                _mm256_madd_epi16(high, _mm256_loadu_si256(numbers.add(1))),
-            ]
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.as_ptr().cast()));
+            [_mm256_and_si256(wide, _mm256_set1_epi16(0x000f)), _mm256_srli_epi16::<4>(wide)]
         }
     }
 
     #[inline(always)]
-    fn add_int(self, a: __m256i, b: __m256i) -> __m256i {
-        have!(_mm256_add_epi32(a, b))
+    fn dot(self, a: [__m256i; 2], b: &[[i16; 16]; 2]) -> __m256i {
+        have! {
+            let (evens, odds) = (_mm256_loadu_si256(b[0].as_ptr().cast()), _mm256_loadu_si256(b[1].as_ptr().cast()));
+            _mm256_add_epi32(_mm256_madd_epi16(a[0], evens), _mm256_madd_epi16(a[1], odds))
+        }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::super::matrix::{Affine, Values};
-use super::{Bytes, CHUNK, Chunk, Format, VECTORS, Visit, array};
+use super::{CHUNK, Format, Packed, Scales, VECTORS, Visit, array};
 use crate::Float;
 use crate::simd::{LANES, Simd, each};
 
@@ -19,38 +19,54 @@ struct Codes<'a, S, const BITS: usize> {
     shift: u32,
 }
 
-impl<S: Float, const BITS: usize> Format for Codes<'_, S, BITS> {
+impl<'a, S: Float, const BITS: usize> Format for Codes<'a, S, BITS> {
     const MINS: bool = true;
 
+    type Row = (&'a [[u32; BITS]], &'a [S], &'a [S]);
+    type Group = (&'a [u32; BITS], S, S);
+
     #[inline(always)]
-    fn chunk<V: Simd>(&self, simd: V, n: usize, c: usize) -> Chunk<V> {
-        let words: &[u32; BITS] = array(self.codes, (n * self.chunks + c) * BITS);
-        let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
-        Chunk::shifted(self.scales[group].to_f32(), self.biases[group].to_f32(), levels(simd, words))
+    fn row(&self, n: usize) -> Self::Row {
+        let groups = self.chunks >> self.shift;
+        let of_row = |values: &'a [S]| &values[n * groups..][..groups];
+        let codes = self.codes.as_chunks().0;
+        (&codes[n * self.chunks..][..self.chunks], of_row(self.scales), of_row(self.biases))
     }
 
-    const BYTES: bool = matches!(BITS, 2 | 4 | 8);
+    #[inline(always)]
+    fn group(&self, (codes, scales, biases): Self::Row, g: usize) -> Self::Group {
+        (&codes[g], scales[g >> self.shift], biases[g >> self.shift])
+    }
 
     #[inline(always)]
-    fn bytes<V: Simd>(&self, simd: V, n: usize, c: usize) -> Bytes<V> {
-        let words: &[u32; BITS] = array(self.codes, (n * self.chunks + c) * BITS);
-        let group = (n * (self.chunks >> self.shift)) + (c >> self.shift);
-        let (scale, bias) = (self.scales[group].to_f32(), self.biases[group].to_f32());
-        let mut bytes = [0; CHUNK];
-        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
-            to.copy_from_slice(&word.to_le_bytes());
-        }
-        match BITS {
-            2 => Bytes::new(scale, bias, simd.bit_pairs(array(&bytes, 0))),
-            4 => Bytes::new(scale, bias, simd.nibble_pairs(array(&bytes, 0))),
-            8 => Bytes::new(scale, bias, simd.load_bytes(&bytes)),
-            _ => Bytes::none(simd),
-        }
+    fn scales<V: Simd>(&self, _: V, (_, scale, bias): Self::Group) -> Scales {
+        Scales::of_one(scale.to_f32(), bias.to_f32())
+    }
+
+    #[inline(always)]
+    fn floats<V: Simd>(&self, simd: V, (words, ..): Self::Group, _: usize) -> [V::F; VECTORS] {
+        levels(simd, words)
     }
 
     #[inline(always)]
     fn prefetch<V: Simd>(&self, simd: V, n: usize, c: usize) {
         simd.prefetch(self.codes, (n * self.chunks + c) * BITS);
+    }
+}
+
+impl<S: Float, const BITS: usize> Packed for Codes<'_, S, BITS> {
+    #[inline(always)]
+    fn integers<V: Simd>(&self, simd: V, (words, ..): Self::Group, _: usize) -> [V::W; 2] {
+        let mut bytes = [0; CHUNK];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        match BITS {
+            2 => simd.evens_and_odds(simd.bit_pairs(array(&bytes, 0))),
+            4 => simd.nibble_pairs(array(&bytes, 0)),
+            8 => simd.evens_and_odds(simd.load_bytes(&bytes)),
+            _ => unreachable!("codes that cross words are visited as floats"),
+        }
     }
 }
 
@@ -100,17 +116,17 @@ fn by_bits<V: Visit, S: Float>(
     let (codes, chunks) = (parts.codes, columns / CHUNK);
     let shift = (parts.group_size / CHUNK).trailing_zeros();
     macro_rules! of {
-        ($bits:literal) => {
-            visit.visit(Codes::<_, $bits> { codes, scales, biases, chunks, shift })
+        ($visit:ident, $bits:literal) => {
+            visit.$visit(Codes::<_, $bits> { codes, scales, biases, chunks, shift })
         };
     }
     match parts.bits {
-        2 => of!(2),
-        3 => of!(3),
-        4 => of!(4),
-        5 => of!(5),
-        6 => of!(6),
-        8 => of!(8),
+        2 => of!(visit_packed, 2),
+        3 => of!(visit, 3),
+        4 => of!(visit_packed, 4),
+        5 => of!(visit, 5),
+        6 => of!(visit, 6),
+        8 => of!(visit_packed, 8),
         _ => unreachable!("a matrix is not made with such codes"),
     }
 }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Bytes, CHUNK, Chunk, Format, VECTORS, Visit, array};
+use super::{CHUNK, Format, GROUP, Packed, Scales, VECTORS, Visit, array};
 use crate::blocks::BlockFormat;
 use crate::simd::{LANES, Simd, each};
 
@@ -21,8 +21,13 @@ struct Blocks<'a, const BYTES: usize> {
 
 impl<'a, const BYTES: usize> Blocks<'a, BYTES> {
     #[inline(always)]
-    fn block(&self, n: usize, block: usize) -> &'a [u8; BYTES] {
-        array(self.bytes, (n * self.blocks + block) * BYTES)
+    fn row(&self, n: usize) -> &'a [[u8; BYTES]] {
+        &self.bytes.as_chunks().0[n * self.blocks..][..self.blocks]
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, simd: S, n: usize, byte: usize) {
+        simd.prefetch(self.bytes, n * self.blocks * BYTES + byte);
     }
 }
 
@@ -69,87 +74,95 @@ fn above<S: Simd>(simd: S, low: [S::I; VECTORS], high: [S::I; VECTORS], bits: u3
     each!(i => simd.or(low[i], simd.shl(high[i], bits)))
 }
 
-macro_rules! legacy {
-    ($name:ident, $size:literal, $mins:literal, |$simd:ident, $block:ident| $chunk:expr, $bytes:expr) => {
+/// A layout of blocks of `CHUNKS` chunks: for a block, the scales of all chunks, and for chunk `c` of it, the levels as floats
+/// and as integers, which are above them by so much.
+macro_rules! layout {
+    (
+        $name:ident: $size:literal bytes, $chunks:expr, [$($trait:ident)*], $above:literal above,
+        |$simd:ident, $b:ident, $c:ident| $scales:expr, $floats:expr, $integers:expr $(,)?
+    ) => {
         #[derive(Clone, Copy)]
         struct $name<'a>(Blocks<'a, $size>);
 
-        impl Format for $name<'_> {
-            const MINS: bool = $mins;
-            const BYTES: bool = true;
-            const SIGNED: bool = !$mins;
+        impl<'a> Format for $name<'a> {
+            const CHUNKS: usize = $chunks;
+            $(const $trait: bool = true;)*
+            type Row = &'a [[u8; $size]];
+            type Group = &'a [u8; $size];
 
             #[inline(always)]
-            fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
-                let $simd = simd;
-                let $block = self.0.block(n, c);
-                $chunk
+            fn row(&self, n: usize) -> Self::Row {
+                self.0.row(n)
             }
 
             #[inline(always)]
-            fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S> {
-                let $simd = simd;
-                let $block = self.0.block(n, c);
-                $bytes
+            fn group(&self, row: Self::Row, g: usize) -> Self::Group {
+                &row[g]
+            }
+
+            #[inline(always)]
+            fn scales<S: Simd>(&self, $simd: S, $b: Self::Group) -> Scales {
+                $scales
+            }
+
+            #[inline(always)]
+            fn floats<S: Simd>(&self, $simd: S, $b: Self::Group, $c: usize) -> [S::F; VECTORS] {
+                $floats
             }
 
             #[inline(always)]
             fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize) {
-                simd.prefetch(self.0.bytes, (n * self.0.blocks + c) * $size);
+                self.0.prefetch(simd, n, c * $size / $chunks);
+            }
+        }
+
+        impl Packed for $name<'_> {
+            const ABOVE: f32 = $above;
+
+            #[inline(always)]
+            fn integers<S: Simd>(&self, $simd: S, $b: Self::Group, $c: usize) -> [S::W; 2] {
+                $integers
             }
         }
     };
 }
 
-legacy!(
-    Q4_0,
-    18,
-    false,
-    |simd, b| Chunk::symmetric(half(simd, b, 0), floats(simd, nibbles(simd, array(b, 2)), 8)),
-    Bytes::new(half(simd, b, 0), 0.0, simd.byte_sub(simd.nibbles(array(b, 2)), 8))
+layout!(
+    Q4_0: 18 bytes, 1, [], 0.0 above,
+    |simd, b, _c| Scales::of_one(half(simd, b, 0), 0.0),
+    floats(simd, nibbles(simd, array(b, 2)), 8),
+    simd.signed_evens_and_odds(simd.byte_sub(simd.nibbles(array(b, 2)), 8)),
 );
-legacy!(
-    Q4_1,
-    20,
-    true,
-    |simd, b| Chunk::shifted(half(simd, b, 0), half(simd, b, 2), floats(simd, nibbles(simd, array(b, 4)), 0)),
-    Bytes::new(half(simd, b, 0), half(simd, b, 2), simd.nibbles(array(b, 4)))
+layout!(
+    Q4_1: 20 bytes, 1, [MINS], 0.0 above,
+    |simd, b, _c| Scales::of_one(half(simd, b, 0), half(simd, b, 2)),
+    floats(simd, nibbles(simd, array(b, 4)), 0),
+    simd.evens_and_odds(simd.nibbles(array(b, 4))),
 );
-legacy!(
-    Q5_0,
-    22,
-    false,
-    |simd, b| Chunk::symmetric(half(simd, b, 0), floats(simd, five_bits(simd, array(b, 6), array(b, 2)), 16)),
-    {
-        let levels = five_bit_bytes(simd, array(b, 6), array(b, 2));
-        Bytes::new(half(simd, b, 0), 0.0, simd.byte_sub(levels, 16))
-    }
+layout!(
+    Q5_0: 22 bytes, 1, [], 0.0 above,
+    |simd, b, _c| Scales::of_one(half(simd, b, 0), 0.0),
+    floats(simd, five_bits(simd, array(b, 6), array(b, 2)), 16),
+    five_bits_less_16(simd, array(b, 6), array(b, 2)),
 );
-legacy!(
-    Q5_1,
-    24,
-    true,
-    |simd, b| {
-        let levels = floats(simd, five_bits(simd, array(b, 8), array(b, 4)), 0);
-        Chunk::shifted(half(simd, b, 0), half(simd, b, 2), levels)
-    },
-    Bytes::new(half(simd, b, 0), half(simd, b, 2), five_bit_bytes(simd, array(b, 8), array(b, 4)))
+layout!(
+    Q5_1: 24 bytes, 1, [MINS], -16.0 above,
+    |simd, b, _c| Scales::of_one(half(simd, b, 0), half(simd, b, 2)),
+    floats(simd, five_bits(simd, array(b, 8), array(b, 4)), 0),
+    five_bits_less_16(simd, array(b, 8), array(b, 4)),
 );
-legacy!(
-    Q8_0,
-    34,
-    false,
-    |simd, b| {
-        let levels = each!(i => simd.to_float(simd.signed_bytes(array(b, 2 + i * LANES))));
-        Chunk::symmetric(half(simd, b, 0), levels)
-    },
-    Bytes::new(half(simd, b, 0), 0.0, simd.load_bytes(array(b, 2)))
+layout!(
+    Q8_0: 34 bytes, 1, [], 0.0 above,
+    |simd, b, _c| Scales::of_one(half(simd, b, 0), 0.0),
+    each!(i => simd.to_float(simd.signed_bytes(array(b, 2 + i * LANES)))),
+    simd.signed_evens_and_odds(simd.load_bytes(array(b, 2))),
 );
 
-/// Nibbles with a fifth bit above each.
+/// Nibbles with a fifth bit above each, less 16: what lacks the bit is negative, so its upper bits are all set.
 #[inline(always)]
-fn five_bit_bytes<S: Simd>(simd: S, qs: &[u8; 16], high: &[u8; 4]) -> S::B {
-    simd.byte_or(simd.nibbles(qs), simd.byte_and(simd.bits(high), 0x10))
+fn five_bits_less_16<S: Simd>(simd: S, qs: &[u8; 16], high: &[u8; 4]) -> [S::W; 2] {
+    let sign = simd.byte_and(simd.missing_bits(high), 0xf0);
+    simd.signed_evens_and_odds(simd.byte_or(simd.nibbles(qs), sign))
 }
 
 /// The field of `mask` at bit `shift` of each byte.
@@ -158,165 +171,114 @@ fn byte_field<S: Simd>(simd: S, bytes: &[u8; CHUNK], shift: usize, mask: u8) -> 
     simd.byte_and(simd.byte_shr(simd.load_bytes(bytes), shift as u32), mask)
 }
 
-/// Chunks of a block of the K formats.
-const CHUNKS: usize = 8;
-
-macro_rules! k {
-    ($name:ident, $size:literal, $halves:literal, $mins:literal, |$simd:ident, $block:ident, $c:ident| $chunk:expr, $bytes:expr) => {
-        #[derive(Clone, Copy)]
-        struct $name<'a>(Blocks<'a, $size>);
-
-        impl Format for $name<'_> {
-            const HALVES: bool = $halves;
-            const MINS: bool = $mins;
-            const BYTES: bool = true;
-            const SIGNED: bool = !$mins;
-
-            #[inline(always)]
-            fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
-                let $simd = simd;
-                let ($block, $c) = (self.0.block(n, c / CHUNKS), c % CHUNKS);
-                $chunk
-            }
-
-            #[inline(always)]
-            fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S> {
-                let $simd = simd;
-                let ($block, $c) = (self.0.block(n, c / CHUNKS), c % CHUNKS);
-                $bytes
-            }
-
-            #[inline(always)]
-            fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize) {
-                let start = (n * self.0.blocks + c / CHUNKS) * $size;
-                simd.prefetch(self.0.bytes, start + c % CHUNKS * ($size / CHUNKS));
-            }
-        }
-    };
-}
-
-k!(
-    Q2K,
-    84,
-    true,
-    true,
-    |simd, b, c| {
-        let levels = field(simd, array(b, 16 + c / 4 * 32), c % 4 * 2, 3);
-        let (scales, mins) = q2k_scales(simd, b, c);
-        Chunk { levels: floats(simd, levels, 0), scales, mins }
-    },
-    {
-        let (scales, mins) = q2k_scales(simd, b, c);
-        Bytes { levels: byte_field(simd, array(b, 16 + c / 4 * 32), c % 4 * 2, 3), scales, mins }
-    }
+layout!(
+    Q2K: 84 bytes, GROUP, [HALVES MINS], 0.0 above,
+    |simd, b, c| q2k_scales(simd, b),
+    floats(simd, field(simd, array(b, 16 + c / 4 * 32), c % 4 * 2, 3), 0),
+    simd.evens_and_odds(byte_field(simd, array(b, 16 + c / 4 * 32), c % 4 * 2, 3)),
 );
-k!(
-    Q3K,
-    110,
-    true,
-    false,
-    |simd, b, c| {
+layout!(
+    Q3K: 110 bytes, GROUP, [HALVES], 4.0 above,
+    |simd, b, c| q3k_scales(simd, b),
+    {
         let low = field(simd, array(b, 32 + c / 4 * 32), c % 4 * 2, 3);
-        let levels = floats(simd, above(simd, low, field(simd, array(b, 0), c, 1), 2), 4);
-        Chunk { levels, scales: q3k_scales(simd, b, c), mins: [0.0; 2] }
+        floats(simd, above(simd, low, field(simd, array(b, 0), c, 1), 2), 4)
     },
     {
         let low = byte_field(simd, array(b, 32 + c / 4 * 32), c % 4 * 2, 3);
         let high = simd.byte_shl(byte_field(simd, array(b, 0), c, 1), 2);
-        let scales = q3k_scales(simd, b, c);
-        let levels = simd.byte_sub(simd.byte_or(low, high), 4);
-        Bytes { levels, scales, mins: [0.0; 2] }
-    }
-);
-k!(
-    Q4K,
-    144,
-    false,
-    true,
-    |simd, b, c| {
-        let (scale, min) = scale_and_min(simd, b, c);
-        Chunk::shifted(scale, min, floats(simd, field(simd, array(b, 16 + c / 2 * 32), c % 2 * 4, 0x0f), 0))
+        simd.evens_and_odds(simd.byte_or(low, high))
     },
-    {
-        let (scale, min) = scale_and_min(simd, b, c);
-        Bytes::new(scale, min, byte_field(simd, array(b, 16 + c / 2 * 32), c % 2 * 4, 0x0f))
-    }
 );
-k!(
-    Q5K,
-    176,
-    false,
-    true,
-    |simd, b, c| {
-        let (scale, min) = scale_and_min(simd, b, c);
+layout!(
+    Q4K: 144 bytes, GROUP, [MINS], 0.0 above,
+    |simd, b, c| scales_and_mins(simd, b),
+    floats(simd, field(simd, array(b, 16 + c / 2 * 32), c % 2 * 4, 0x0f), 0),
+    simd.evens_and_odds(byte_field(simd, array(b, 16 + c / 2 * 32), c % 2 * 4, 0x0f)),
+);
+layout!(
+    Q5K: 176 bytes, GROUP, [MINS], 0.0 above,
+    |simd, b, c| scales_and_mins(simd, b),
+    {
         let low = field(simd, array(b, 48 + c / 2 * 32), c % 2 * 4, 0x0f);
-        Chunk::shifted(scale, min, floats(simd, above(simd, low, field(simd, array(b, 16), c, 1), 4), 0))
+        floats(simd, above(simd, low, field(simd, array(b, 16), c, 1), 4), 0)
     },
     {
-        let (scale, min) = scale_and_min(simd, b, c);
         let low = byte_field(simd, array(b, 48 + c / 2 * 32), c % 2 * 4, 0x0f);
         let high = simd.byte_shl(byte_field(simd, array(b, 16), c, 1), 4);
-        Bytes::new(scale, min, simd.byte_or(low, high))
-    }
+        simd.evens_and_odds(simd.byte_or(low, high))
+    },
 );
-k!(
-    Q6K,
-    210,
-    true,
-    false,
-    |simd, b, c| {
-        // Four chunks share 64 bytes of low nibbles and 32 of high pairs.
+// Four chunks share 64 bytes of low nibbles and 32 of high pairs.
+layout!(
+    Q6K: 210 bytes, GROUP, [HALVES], 32.0 above,
+    |simd, b, c| q6k_scales(simd, b),
+    {
         let low = field(simd, array(b, c / 4 * 64 + c % 2 * 32), c % 4 / 2 * 4, 0x0f);
         let high = field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3);
-        let levels = floats(simd, above(simd, low, high, 4), 32);
-        Chunk { levels, scales: q6k_scales(simd, b, c), mins: [0.0; 2] }
+        floats(simd, above(simd, low, high, 4), 32)
     },
     {
         let low = byte_field(simd, array(b, c / 4 * 64 + c % 2 * 32), c % 4 / 2 * 4, 0x0f);
         let high = simd.byte_shl(byte_field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3), 4);
-        let scales = q6k_scales(simd, b, c);
-        let levels = simd.byte_sub(simd.byte_or(low, high), 32);
-        Bytes { levels, scales, mins: [0.0; 2] }
-    }
+        simd.evens_and_odds(simd.byte_or(low, high))
+    },
 );
 
-/// Scales and minima of the halves of chunk `c`, four bits each.
+/// A number of each chunk, times `factor`.
 #[inline(always)]
-fn q2k_scales<S: Simd>(simd: S, block: &[u8; 84], c: usize) -> ([f32; 2], [f32; 2]) {
-    let (d, dmin) = (half(simd, block, 80), half(simd, block, 82));
-    let scales = [block[2 * c], block[2 * c + 1]];
-    (scales.map(|s| d * f32::from(s & 0x0f)), scales.map(|s| -(dmin * f32::from(s >> 4))))
+fn scaled<S: Simd>(simd: S, numbers: S::I, factor: f32) -> [f32; GROUP] {
+    let mut scaled = [0.0; GROUP];
+    simd.store(simd.mul(simd.to_float(numbers), simd.splat(factor)), &mut scaled);
+    scaled
 }
 
-/// Scales of the halves of chunk `c`: four low bits and two high ones, 32 at zero.
+/// Scales and minima of the halves of all chunks, four bits each.
 #[inline(always)]
-fn q3k_scales<S: Simd>(simd: S, block: &[u8; 110], c: usize) -> [f32; 2] {
+fn q2k_scales<S: Simd>(simd: S, block: &[u8; 84]) -> Scales {
+    let (d, dmin) = (half(simd, block, 80), half(simd, block, 82));
+    let bytes: [[u8; GROUP]; 2] = each!(half => each!(c => block[2 * c + half]));
+    let low = simd.splat_bits(0x0f);
+    Scales {
+        scales: each!(half => scaled(simd, simd.and(simd.bytes(&bytes[half]), low), d)),
+        mins: each!(half => scaled(simd, simd.shr(simd.bytes(&bytes[half]), 4), -dmin)),
+    }
+}
+
+/// Scales of the halves of all chunks: four low bits and two high ones, 32 at zero.
+#[inline(always)]
+fn q3k_scales<S: Simd>(simd: S, block: &[u8; 110]) -> Scales {
     let d = half(simd, block, 108);
-    [2 * c, 2 * c + 1].map(|i| {
+    let level = |i: usize| {
         let low = block[96 + i % 8] >> (i / 8 * 4) & 0x0f;
         let high = block[104 + i % 4] >> (i / 4 * 2) & 3;
-        d * f32::from(i16::from(low | high << 4) - 32)
-    })
-}
-
-/// Scales of the halves of chunk `c`.
-#[inline(always)]
-fn q6k_scales<S: Simd>(simd: S, block: &[u8; 210], c: usize) -> [f32; 2] {
-    let d = half(simd, block, 208);
-    [2 * c, 2 * c + 1].map(|i| d * f32::from(block[192 + i].cast_signed()))
-}
-
-/// The scale and the minimum of chunk `c` of Q4_K and Q5_K, six bits each.
-#[inline(always)]
-fn scale_and_min<S: Simd>(simd: S, block: &[u8], c: usize) -> (f32, f32) {
-    let scales: &[u8; 12] = array(block, 4);
-    let (scale, min) = if c < 4 {
-        (scales[c] & 0x3f, scales[c + 4] & 0x3f)
-    } else {
-        let low = scales[c + 4];
-        (low & 0x0f | scales[c - 4] >> 6 << 4, low >> 4 | scales[c] >> 6 << 4)
+        (low | high << 4).wrapping_sub(32)
     };
-    (half(simd, block, 0) * f32::from(scale), -(half(simd, block, 2) * f32::from(min)))
+    let scales = each!(half => scaled(simd, simd.signed_bytes(&each!(c => level(2 * c + half))), d));
+    Scales { scales, mins: [[0.0; GROUP]; 2] }
+}
+
+/// Scales of the halves of all chunks.
+#[inline(always)]
+fn q6k_scales<S: Simd>(simd: S, block: &[u8; 210]) -> Scales {
+    let d = half(simd, block, 208);
+    let scales = each!(half => scaled(simd, simd.signed_bytes(&each!(c => block[192 + 2 * c + half])), d));
+    Scales { scales, mins: [[0.0; GROUP]; 2] }
+}
+
+/// Scales and minima of Q4_K and Q5_K, six bits each: those of the first four chunks whole in a byte each, of whose upper two
+/// bits those of the others are made.
+#[inline(always)]
+fn scales_and_mins<S: Simd>(simd: S, block: &[u8]) -> Scales {
+    let word = |at| u32::from_le_bytes(*array(block, at));
+    let (scales, mins, rest) = (word(4), word(8), word(12));
+    let both = |first: u32, low: u32| {
+        let (low, high) = (low & 0x0f0f_0f0f, first >> 2 & 0x3030_3030);
+        (u64::from(low | high) << 32 | u64::from(first & 0x3f3f_3f3f)).to_le_bytes()
+    };
+    let scales = scaled(simd, simd.bytes(&both(scales, rest)), half(simd, block, 0));
+    let mins = scaled(simd, simd.bytes(&both(mins, rest >> 4)), -half(simd, block, 2));
+    Scales::of_chunks(scales, mins)
 }
 
 pub(in crate::product) fn visit<V: Visit>(
@@ -328,7 +290,7 @@ pub(in crate::product) fn visit<V: Visit>(
     let blocks = columns / format.block_len();
     macro_rules! of {
         ($name:ident) => {
-            visit.visit($name(Blocks { bytes, blocks }))
+            visit.visit_packed($name(Blocks { bytes, blocks }))
         };
     }
     match format {

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Bytes, CHUNK, Chunk, Format, VECTORS, array};
+use super::{CHUNK, Format, Scales, VECTORS, array};
 use crate::Float;
 use crate::simd::{LANES, Simd, each};
 
@@ -41,25 +41,32 @@ pub(in crate::product) struct Rows<'a, T> {
     pub(in crate::product) columns: usize,
 }
 
-impl<T: Element> Format for Rows<'_, T> {
-    const BYTES: bool = false;
+impl<'a, T: Element> Format for Rows<'a, T> {
+    type Row = &'a [T];
+    type Group = &'a [T];
 
     #[inline(always)]
-    fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
-        Bytes::none(simd)
+    fn row(&self, n: usize) -> &'a [T] {
+        &self.values[n * self.row_stride..][..self.columns]
     }
 
     #[inline(always)]
-    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
-        let start = n * self.row_stride + c * CHUNK;
-        let left = self.columns - c * CHUNK;
-        let levels = if left >= CHUNK {
-            let values: &[T; CHUNK] = array(self.values, start);
-            each!(i => T::vector(simd, array(values, i * LANES)))
-        } else {
-            padded(simd, left, |i| self.values[start + i].to_f32())
-        };
-        Chunk::symmetric(1.0, levels)
+    fn group(&self, row: &'a [T], g: usize) -> &'a [T] {
+        let rest = &row[g * CHUNK..];
+        &rest[..rest.len().min(CHUNK)]
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(&self, _: S, _: &'a [T]) -> Scales {
+        Scales::of_one(1.0, 0.0)
+    }
+
+    #[inline(always)]
+    fn floats<S: Simd>(&self, simd: S, group: &'a [T], _: usize) -> [S::F; VECTORS] {
+        match <&[T; CHUNK]>::try_from(group) {
+            Ok(values) => each!(i => T::vector(simd, array(values, i * LANES))),
+            Err(_) => padded(simd, group.len(), |i| group[i].to_f32()),
+        }
     }
 
     #[inline(always)]
@@ -91,19 +98,29 @@ pub(in crate::product) struct Strided<'a, T> {
 }
 
 impl<T: Element> Format for Strided<'_, T> {
-    const BYTES: bool = false;
+    /// Where it begins.
+    type Row = usize;
+    /// Where it begins, and how many columns are left.
+    type Group = (usize, usize);
 
     #[inline(always)]
-    fn bytes<S: Simd>(&self, simd: S, _: usize, _: usize) -> Bytes<S> {
-        Bytes::none(simd)
+    fn row(&self, n: usize) -> usize {
+        n * self.row_stride
     }
 
     #[inline(always)]
-    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S> {
-        let start = n * self.row_stride + c * CHUNK * self.column_stride;
-        let left = self.columns - c * CHUNK;
-        let value = |i: usize| self.values[start + i * self.column_stride].to_f32();
-        Chunk::symmetric(1.0, padded(simd, left, value))
+    fn group(&self, row: usize, g: usize) -> (usize, usize) {
+        (row + g * CHUNK * self.column_stride, self.columns - g * CHUNK)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(&self, _: S, _: (usize, usize)) -> Scales {
+        Scales::of_one(1.0, 0.0)
+    }
+
+    #[inline(always)]
+    fn floats<S: Simd>(&self, simd: S, (start, left): (usize, usize), _: usize) -> [S::F; VECTORS] {
+        padded(simd, left, |i| self.values[start + i * self.column_stride].to_f32())
     }
 
     #[inline(always)]

@@ -12,101 +12,89 @@ pub(super) const CHUNK: usize = 32;
 /// Vectors of a chunk.
 pub(super) const VECTORS: usize = CHUNK / LANES;
 
-/// A layout of weights. Everything in it is inlined into the kernels' loops.
+/// Chunks of a group, at most.
+pub(super) const GROUP: usize = 8;
+
+/// A layout of weights, `scale * level + min`. Everything in it is inlined into the kernels' loops.
 pub(super) trait Format: Copy + Send + Sync {
+    /// Chunks whose scales come together. A row has whole groups.
+    const CHUNKS: usize = 1;
     /// Whether the two halves of a chunk have scales of their own.
     const HALVES: bool = false;
-    /// Whether something is added to the scaled levels.
+    /// Whether there are minima.
     const MINS: bool = false;
 
-    /// Chunk `c` of row `n`. Past the end of a row, levels are 0.
-    fn chunk<S: Simd>(&self, simd: S, n: usize, c: usize) -> Chunk<S>;
+    /// The memory of a row.
+    type Row: Copy;
+    /// The memory of a group.
+    type Group: Copy;
 
-    /// Whether the layout has levels as [`bytes`](Self::bytes); who asks for them has looked.
-    const BYTES: bool;
-    /// Whether the bytes have a sign.
-    const SIGNED: bool = false;
+    fn row(&self, n: usize) -> Self::Row;
+    fn group(&self, row: Self::Row, g: usize) -> Self::Group;
+    fn scales<S: Simd>(&self, simd: S, group: Self::Group) -> Scales;
 
-    /// Chunk `c` of row `n`, its levels as bytes.
-    fn bytes<S: Simd>(&self, simd: S, n: usize, c: usize) -> Bytes<S>;
+    /// The levels of chunk `c` of a group; 0 past the end of a row.
+    fn floats<S: Simd>(&self, simd: S, group: Self::Group, c: usize) -> [S::F; VECTORS];
 
-    /// Asks for memory that is read some chunks later.
+    /// Asks for memory that is read some chunks later than chunk `c` of row `n`.
     fn prefetch<S: Simd>(&self, simd: S, n: usize, c: usize);
 }
 
-/// Weights `scale * level + min`, 32 of them.
-pub(super) struct Chunk<S: Simd> {
-    pub(super) levels: [S::F; VECTORS],
-    /// Of the first half and the second; the same unless the layout has [`Format::HALVES`].
-    pub(super) scales: [f32; 2],
-    /// Likewise; 0 unless the layout has [`Format::MINS`].
-    pub(super) mins: [f32; 2],
+/// A layout whose levels are small integers.
+pub(super) trait Packed: Format {
+    /// By how much an integer is above the level: where levels have a sign, it may take fewer steps to unpack them without.
+    const ABOVE: f32 = 0.0;
+
+    /// The levels of chunk `c` of a group as integers: those at even places and those at odd ones.
+    fn integers<S: Simd>(&self, simd: S, group: Self::Group, c: usize) -> [S::W; 2];
 }
 
-impl<S: Simd> Chunk<S> {
-    /// Levels of which all have the same scale.
+/// Scales and minima of a group's chunks: of the first half of each, and of the second. Those of the first count for both
+/// unless the layout has [`Format::HALVES`].
+pub(super) struct Scales {
+    pub(super) scales: [[f32; GROUP]; 2],
+    /// 0 unless the layout has [`Format::MINS`].
+    pub(super) mins: [[f32; GROUP]; 2],
+}
+
+impl Scales {
+    /// Of a group that is one chunk.
     #[inline(always)]
-    fn symmetric(scale: f32, levels: [S::F; VECTORS]) -> Self {
-        Chunk { levels, scales: [scale; 2], mins: [0.0; 2] }
+    fn of_one(scale: f32, min: f32) -> Self {
+        let first = |value| [value, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        Scales { scales: [first(scale); 2], mins: [first(min); 2] }
     }
 
-    /// Levels of which all have the same scale and minimum.
+    /// Of whole chunks.
     #[inline(always)]
-    fn shifted(scale: f32, min: f32, levels: [S::F; VECTORS]) -> Self {
-        Chunk { levels, scales: [scale; 2], mins: [min; 2] }
+    fn of_chunks(scales: [f32; GROUP], mins: [f32; GROUP]) -> Self {
+        Scales { scales: [scales; 2], mins: [mins; 2] }
     }
 
-    /// The weights themselves.
+    /// The weights of chunk `c`.
     #[inline(always)]
-    pub(super) fn weights<F: Format>(&self, simd: S) -> [S::F; VECTORS] {
+    pub(super) fn weights<S: Simd, F: Format>(
+        &self,
+        simd: S,
+        levels: [S::F; VECTORS],
+        c: usize,
+    ) -> [S::F; VECTORS] {
         each!(i => {
             let half = if F::HALVES { i / (VECTORS / 2) } else { 0 };
-            let scaled = simd.mul(simd.splat(self.scales[half]), self.levels[i]);
-            if F::MINS { simd.add(scaled, simd.splat(self.mins[half])) } else { scaled }
+            let scaled = simd.mul(simd.splat(self.scales[half][c]), levels[i]);
+            if F::MINS { simd.add(scaled, simd.splat(self.mins[half][c])) } else { scaled }
         })
     }
 }
 
-/// As [`Chunk`], with levels as bytes.
-pub(super) struct Bytes<S: Simd> {
-    pub(super) levels: S::B,
-    pub(super) scales: [f32; 2],
-    /// 0 unless the layout has [`Format::MINS`].
-    pub(super) mins: [f32; 2],
-}
-
-impl<S: Simd> Bytes<S> {
-    #[inline(always)]
-    fn new(scale: f32, min: f32, levels: S::B) -> Self {
-        Bytes { levels, scales: [scale; 2], mins: [min; 2] }
-    }
-
-    /// What layouts without bytes have to say.
-    #[inline(always)]
-    fn none(simd: S) -> Self {
-        Bytes::new(f32::NAN, f32::NAN, simd.load_bytes(&[0; CHUNK]))
-    }
-}
-
-/// Adds what a chunk's minima make of the sums of the halves of 32 elements of `x`.
-#[inline(always)]
-pub(super) fn add_mins<S: Simd, F: Format>(
-    simd: S,
-    mins: [f32; 2],
-    [first, second]: [f32; 2],
-    to: f32,
-) -> f32 {
-    match (F::MINS, F::HALVES) {
-        (false, _) => to,
-        (true, false) => simd.fma(mins[0], first + second, to),
-        (true, true) => simd.fma(mins[1], second, simd.fma(mins[0], first, to)),
-    }
-}
-
 /// What is to be done with a layout, once it is known.
-pub(super) trait Visit {
+pub(super) trait Visit: Sized {
     type Result;
     fn visit<F: Format>(self, format: F) -> Self::Result;
+
+    fn visit_packed<F: Packed>(self, format: F) -> Self::Result {
+        self.visit(format)
+    }
 }
 
 /// The first `N` items from `start`, as an array.
