@@ -48,16 +48,21 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::ffi::{self, Behaviour, Closure, VjpClosure};
 use crate::{Array, DType, Device, Error, Result};
 
 pub use crate::ffi::{View, ViewMut};
 
+/// Lengths of axes; empty for a scalar. Up to four take no memory of their own.
+pub type Shape = SmallVec<[i32; 4]>;
+
 /// The shape and the element type of an input or an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Lengths of the axes; empty for a scalar.
-    pub shape: Vec<i32>,
+    /// Lengths of the axes.
+    pub shape: Shape,
     /// The element type.
     pub dtype: DType,
 }
@@ -65,7 +70,7 @@ pub struct Spec {
 impl Spec {
     /// What `shape` elements of `dtype` are.
     pub fn new(shape: &[i32], dtype: DType) -> Self {
-        Spec { shape: shape.to_vec(), dtype }
+        Spec { shape: Shape::from_slice(shape), dtype }
     }
 
     /// What an array is.
@@ -160,23 +165,18 @@ pub trait Primitive: Send + Sync + 'static {
 /// outputs than `N`. On a GPU stream, what [`Primitive::on_gpu`] fails with. What [`Primitive::eval`] fails with comes
 /// from the evaluation.
 pub fn apply<const N: usize>(primitive: impl Primitive, inputs: &[&Array]) -> Result<[Array; N]> {
-    let given: Vec<Spec> = inputs.iter().map(|input| Spec::of(input)).collect();
+    let given: SmallVec<[Spec; 8]> = inputs.iter().map(|input| Spec::of(input)).collect();
     let specs = primitive.outputs(&given)?;
-    if specs.len() != N {
-        return Err(refuse(format!("{} has {} outputs, not {N}", primitive.name(), specs.len())));
-    }
+    let specs: [Spec; N] = specs.try_into().map_err(|specs: Vec<Spec>| {
+        refuse(format!("{} has {} outputs, not {N}", primitive.name(), specs.len()))
+    })?;
     for Spec { shape, dtype } in &specs {
         crate::array::check_shape(OP, shape, *dtype)?;
     }
-    let outputs = match Device::current() {
-        Device::Cpu => {
-            let shapes: Vec<_> = specs.iter().map(|spec| (&*spec.shape, spec.dtype)).collect();
-            ffi::primitive(Box::new(Adapter(primitive)), inputs, &shapes)?
-        }
-        Device::Gpu => from_kernel(primitive, inputs, specs)?,
-    };
-    let found = outputs.len();
-    outputs.try_into().map_err(|_| refuse(format!("MLX gave {found} outputs instead of {N}")))
+    match Device::current() {
+        Device::Cpu => ffi::primitive(Box::new(Adapter(primitive)), inputs, &specs),
+        Device::Gpu => from_kernel(primitive, inputs, specs),
+    }
 }
 
 const OP: &str = "primitive";
@@ -190,7 +190,11 @@ fn lacks(name: &str, what: &str) -> Error {
 }
 
 /// The outputs that a kernel for the GPU gives, with the gradients of the primitive.
-fn from_kernel(primitive: impl Primitive, inputs: &[&Array], specs: Vec<Spec>) -> Result<Vec<Array>> {
+fn from_kernel<const N: usize>(
+    primitive: impl Primitive,
+    inputs: &[&Array],
+    specs: [Spec; N],
+) -> Result<[Array; N]> {
     let primitive = Arc::new(Adapter(primitive));
     let forward = Arc::clone(&primitive);
     let f = move |inputs: &[Array]| {
@@ -212,7 +216,10 @@ fn from_kernel(primitive: impl Primitive, inputs: &[&Array], specs: Vec<Spec>) -
         gradients.into_iter().zip(primals).map(gradient).collect()
     };
     let vjp = VjpClosure::new(Box::new(vjp))?;
-    ffi::transforms::custom_function(&Closure::new(Box::new(f))?, Some(&vjp), None, None)?.apply(OP, inputs)
+    let function = ffi::transforms::custom_function(&Closure::new(Box::new(f))?, Some(&vjp), None, None)?;
+    let outputs = function.apply(OP, inputs)?;
+    let found = outputs.len();
+    outputs.try_into().map_err(|_| refuse(format!("MLX gave {found} outputs instead of {N}")))
 }
 
 /// Stands between MLX and a primitive, and checks what the primitive gives: MLX does not.
@@ -297,7 +304,7 @@ impl<P: Primitive> Behaviour for Adapter<P> {
         Ok((outputs, output_axes))
     }
 
-    fn output_shapes(&self, inputs: &[Array]) -> Result<Vec<Vec<i32>>> {
+    fn output_shapes(&self, inputs: &[Array]) -> Result<Vec<Shape>> {
         Ok(self.specs(inputs)?.into_iter().map(|spec| spec.shape).collect())
     }
 

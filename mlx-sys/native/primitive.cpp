@@ -20,23 +20,8 @@ namespace {
 
 namespace mx = mlx::core;
 
-// The payload behind a primitive and the functions that know it. Shared by the graph and by tasks that are under way.
-class Behaviour {
- public:
-  Behaviour(std::string name, void* payload, const rust_mlx_primitive_table& table)
-      : name(std::move(name)), payload(payload), table(table) {}
-
-  Behaviour(const Behaviour&) = delete;
-  Behaviour& operator=(const Behaviour&) = delete;
-
-  ~Behaviour() {
-    table.drop(payload);
-  }
-
-  const std::string name;
-  void* const payload;
-  const rust_mlx_primitive_table table;
-};
+// MLX's export tells primitives apart by their names alone: none of MLX's own may be among ours.
+constexpr const char* PREFIX = "rust:";
 
 // A vector of arrays lent to a callback, which takes references of its own to what it keeps.
 class Lent {
@@ -82,8 +67,8 @@ class Received {
 struct Operand {
   explicit Operand(const mx::array& a)
       : data(const_cast<char*>(a.data<char>())),
-        shape(a.shape().begin(), a.shape().end()),
-        strides(a.strides().begin(), a.strides().end()),
+        shape(a.shape()),
+        strides(a.strides()),
         dtype(mlx_dtype_to_c(a.dtype())) {}
 
   rust_mlx_operand view() const {
@@ -91,8 +76,8 @@ struct Operand {
   }
 
   char* data;
-  std::vector<int> shape;
-  std::vector<std::int64_t> strides;
+  mx::Shape shape;
+  mx::Strides strides;
   mlx_dtype dtype;
 };
 
@@ -109,23 +94,36 @@ std::vector<rust_mlx_operand> views(const std::vector<Operand>& operands) {
   return views;
 }
 
+// The payload and the functions that know it. MLX's graph holds it, and so do tasks that are under way.
 class RustPrimitive : public mx::Primitive {
  public:
-  RustPrimitive(mx::Stream stream, std::shared_ptr<const Behaviour> behaviour)
-      : mx::Primitive(stream), name_("rust:" + behaviour->name), behaviour_(std::move(behaviour)) {}
+  RustPrimitive(mx::Stream stream, std::string name, void* payload, const rust_mlx_primitive_table& table)
+      : mx::Primitive(stream), name_(std::move(name)), payload_(payload), table_(table) {}
+
+  RustPrimitive(const RustPrimitive&) = delete;
+  RustPrimitive& operator=(const RustPrimitive&) = delete;
+
+  ~RustPrimitive() override {
+    table_.drop(payload_);
+  }
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     for (auto& out : outputs) {
       out.set_data(mx::allocator::malloc(out.nbytes()));
     }
+    // An output may let go of its primitive before the task has run.
+    auto self = outputs.at(0).primitive_ptr();
+    if (self.get() != this) {
+      throw std::runtime_error(own_name() + " is not the primitive of its outputs");
+    }
     // What is thrown on the stream's thread comes out of the wait for it.
     mx::cpu::get_command_encoder(stream()).dispatch(
-        [behaviour = behaviour_, in = operands(inputs), out = operands(outputs)]() {
+        [self = std::move(self), this, in = operands(inputs), out = operands(outputs)]() {
           const auto inputs = views(in);
           const auto outputs = views(out);
           char message[1024] = "";
-          const int status = behaviour->table.eval(
-              behaviour->payload, inputs.data(), inputs.size(), outputs.data(), outputs.size(), message, sizeof(message));
+          const int status = table_.eval(
+              payload_, inputs.data(), inputs.size(), outputs.data(), outputs.size(), message, sizeof(message));
           if (status != 0) {
             throw std::runtime_error(message);
           }
@@ -133,7 +131,7 @@ class RustPrimitive : public mx::Primitive {
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error(behaviour_->name + " has no kernel for the GPU; evaluate it on a CPU stream");
+    throw std::runtime_error(own_name() + " has no kernel for the GPU; evaluate it on a CPU stream");
   }
 
   std::vector<mx::array> vjp(
@@ -144,9 +142,9 @@ class RustPrimitive : public mx::Primitive {
     Received gradients;
     check(
         "vjp",
-        behaviour_->table.vjp(
+        table_.vjp(
             gradients.out(),
-            behaviour_->payload,
+            payload_,
             Lent(primals),
             Lent(cotangents),
             argnums.data(),
@@ -162,9 +160,9 @@ class RustPrimitive : public mx::Primitive {
     Received derivatives;
     check(
         "jvp",
-        behaviour_->table.jvp(
+        table_.jvp(
             derivatives.out(),
-            behaviour_->payload,
+            payload_,
             Lent(primals),
             Lent(tangents),
             argnums.data(),
@@ -179,17 +177,16 @@ class RustPrimitive : public mx::Primitive {
     std::vector<int> output_axes(number_of_axes_.size(), 0);
     check(
         "vmap",
-        behaviour_->table.vmap(
+        table_.vmap(
             outputs.out(),
             output_axes.data(),
-            behaviour_->payload,
+            payload_,
             Lent(inputs),
             axes.data(),
             output_axes.size()));
     return {outputs.take(number_of_axes_.size()), std::move(output_axes)};
   }
 
-  // MLX's export tells primitives apart by their names alone: none of MLX's own may be among ours.
   const char* name() const override {
     return name_.c_str();
   }
@@ -197,7 +194,7 @@ class RustPrimitive : public mx::Primitive {
   bool is_equivalent(const mx::Primitive& other) const override {
     // MLX compares only primitives of one C++ type.
     const auto& same = static_cast<const RustPrimitive&>(other);
-    return behaviour_->table.is_equivalent(behaviour_->payload, same.behaviour_->payload);
+    return table_.is_equivalent(payload_, same.payload_);
   }
 
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override {
@@ -205,20 +202,21 @@ class RustPrimitive : public mx::Primitive {
     auto add = [](void* shapes, const int* shape, std::size_t ndim) {
       static_cast<std::vector<mx::Shape>*>(shapes)->emplace_back(shape, shape + ndim);
     };
-    check("output_shapes", behaviour_->table.output_shapes(behaviour_->payload, Lent(inputs), &shapes, add));
+    check("output_shapes", table_.output_shapes(payload_, Lent(inputs), &shapes, add));
     if (shapes.size() != number_of_axes_.size()) {
-      throw std::runtime_error(behaviour_->name + " has another number of outputs than before");
+      throw std::runtime_error(own_name() + " has another number of outputs than before");
     }
     for (std::size_t i = 0; i < shapes.size(); ++i) {
       // What follows in the graph names axes of the output that it was built with.
       if (shapes[i].size() != number_of_axes_[i]) {
-        throw std::runtime_error(behaviour_->name + " has outputs with another number of axes than before");
+        throw std::runtime_error(own_name() + " has outputs with another number of axes than before");
       }
     }
     return shapes;
   }
 
   void set_outputs(const std::vector<mx::Shape>& shapes) {
+    number_of_axes_.reserve(shapes.size());
     for (const auto& shape : shapes) {
       number_of_axes_.push_back(shape.size());
     }
@@ -227,12 +225,18 @@ class RustPrimitive : public mx::Primitive {
  private:
   void check(const char* function, int status) const {
     if (status != 0) {
-      throw std::runtime_error(behaviour_->name + ": " + function + " failed");
+      throw std::runtime_error(own_name() + ": " + function + " failed");
     }
   }
 
+  // As its author calls it.
+  std::string own_name() const {
+    return name_.substr(std::strlen(PREFIX));
+  }
+
   const std::string name_;
-  std::shared_ptr<const Behaviour> behaviour_;
+  void* const payload_;
+  const rust_mlx_primitive_table& table_;
   // Of each output.
   std::vector<std::size_t> number_of_axes_;
 };
@@ -244,35 +248,44 @@ bool is_written_in_rust(const mx::Primitive& primitive) {
 }
 
 extern "C" int rust_mlx_primitive(
-    mlx_vector_array* res,
+    mlx_array* res,
     const char* name,
+    size_t name_length,
     void* payload,
     const rust_mlx_primitive_table* table,
-    const mlx_vector_array inputs,
+    const mlx_array* inputs,
+    size_t inputs_num,
     const rust_mlx_operand* outputs,
-    size_t number_of_outputs,
+    size_t outputs_num,
     const mlx_stream stream) {
-  std::shared_ptr<const Behaviour> behaviour;
+  std::shared_ptr<RustPrimitive> primitive;
   try {
-    behaviour = std::make_shared<const Behaviour>(name, payload, *table);
+    auto full_name = PREFIX + std::string(name, name_length);
+    primitive = std::make_shared<RustPrimitive>(mlx_stream_get_(stream), std::move(full_name), payload, *table);
   } catch (...) {
     table->drop(payload);
     mlx_error("no memory is left for a primitive");
     return 1;
   }
   try {
+    std::vector<mx::array> operands;
+    operands.reserve(inputs_num);
+    for (size_t i = 0; i < inputs_num; ++i) {
+      operands.push_back(mlx_array_get_(inputs[i]));
+    }
     std::vector<mx::Shape> shapes;
     std::vector<mx::Dtype> dtypes;
-    for (size_t i = 0; i < number_of_outputs; ++i) {
+    shapes.reserve(outputs_num);
+    dtypes.reserve(outputs_num);
+    for (size_t i = 0; i < outputs_num; ++i) {
       shapes.emplace_back(outputs[i].shape, outputs[i].shape + outputs[i].ndim);
       dtypes.push_back(mlx_dtype_to_cpp(outputs[i].dtype));
     }
-    auto primitive = std::make_shared<RustPrimitive>(mlx_stream_get_(stream), std::move(behaviour));
     primitive->set_outputs(shapes);
-    mlx_vector_array_set_(
-        *res,
-        mx::array::make_arrays(
-            std::move(shapes), dtypes, primitive, inputs.ctx ? mlx_vector_array_get_(inputs) : std::vector<mx::array>{}));
+    auto arrays = mx::array::make_arrays(std::move(shapes), dtypes, primitive, std::move(operands));
+    for (size_t i = 0; i < outputs_num; ++i) {
+      mlx_array_set_(res[i], std::move(arrays[i]));
+    }
     return 0;
   } catch (const std::exception& e) {
     mlx_error(e.what());

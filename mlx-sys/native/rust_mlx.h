@@ -100,18 +100,22 @@ typedef struct rust_mlx_primitive_table_ {
 } rust_mlx_primitive_table;
 
 /**
- * Puts a primitive into the graph and fills `res` with its outputs, whose shapes and dtypes `outputs` tells.
+ * Puts a primitive into the graph and fills the handles at `res`, which are empty or live, with its outputs, whose shapes and
+ * dtypes `outputs` tells. After a failure some may be filled.
  *
- * `payload` passes to the primitive, also when this fails; the table and the name are copied. Returns 0 on success.
+ * `payload` passes to the primitive, also when this fails; the name is copied, and the table lives as long as the process.
+ * Returns 0 on success.
  */
 int rust_mlx_primitive(
-    mlx_vector_array* res,
+    mlx_array* res,
     const char* name,
+    size_t name_length,
     void* payload,
     const rust_mlx_primitive_table* table,
-    const mlx_vector_array inputs,
+    const mlx_array* inputs,
+    size_t inputs_num,
     const rust_mlx_operand* outputs,
-    size_t number_of_outputs,
+    size_t outputs_num,
     const mlx_stream stream);
 
 /**

@@ -47,7 +47,8 @@ impl ArrayHandle {
         ArrayHandle::own(mlx_array { ctx: std::ptr::null_mut() })
     }
 
-    fn own(raw: mlx_array) -> Self {
+    /// Takes over a handle, empty or live.
+    pub(super) fn own(raw: mlx_array) -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
         ArrayHandle { raw, fates: RefCell::default() }
     }

@@ -137,6 +137,20 @@ pub(crate) fn call_many(
     out.arrays(op)
 }
 
+/// Runs one operation that gives `N` arrays.
+pub(crate) fn call_each<const N: usize>(
+    op: &'static str,
+    operands: &[&Array],
+    f: impl FnOnce(*mut mlx_array, mlx_stream) -> c_int,
+) -> Result<[Array; N]> {
+    let mut raw = [mlx_array { ctx: std::ptr::null_mut() }; N];
+    let status = stream::with_current(|stream| f(raw.as_mut_ptr(), stream.as_raw()))?;
+    // Owned before anything else, so that none is lost.
+    let arrays = raw.map(|raw| Array::from_handle(ArrayHandle::own(raw)));
+    check(op, operands, status)?;
+    Ok(arrays)
+}
+
 /// Runs one operation that gives two arrays.
 pub(crate) fn call_pair(
     op: &'static str,

@@ -1,16 +1,18 @@
 //! The table of functions behind a primitive written in Rust, and its way into the graph.
 
 use std::any::Any;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
-use mlx_sys::{mlx_stream, mlx_vector_array, rust_mlx_operand, rust_mlx_primitive_table};
+use mlx_sys::{mlx_array, mlx_stream, mlx_vector_array, rust_mlx_operand, rust_mlx_primitive_table};
+use smallvec::SmallVec;
 
 use super::array::to_c;
 use super::callback::{contain, guard};
 use super::closure::{borrowed, fill, numbers};
+use super::door;
 use super::view::{View, ViewMut};
-use super::{ArrayVector, door};
-use crate::{Array, DType, Error, Result};
+use crate::primitive::{Shape, Spec};
+use crate::{Array, Error, Result};
 
 /// A primitive, whatever its type: what MLX asks of it. Everything it gives has been checked.
 pub(crate) trait Behaviour: Send + Sync + Any {
@@ -28,7 +30,7 @@ pub(crate) trait Behaviour: Send + Sync + Any {
     fn jvp(&self, primals: &[Array], tangents: &[Array], given: &[i32]) -> Result<Vec<Array>>;
     /// Outputs and their axes; -1 marks an input that is not mapped.
     fn vmap(&self, inputs: &[Array], axes: &[i32]) -> Result<(Vec<Array>, Vec<i32>)>;
-    fn output_shapes(&self, inputs: &[Array]) -> Result<Vec<Vec<i32>>>;
+    fn output_shapes(&self, inputs: &[Array]) -> Result<Vec<Shape>>;
     fn is_equivalent(&self, other: &dyn Behaviour) -> bool;
 }
 
@@ -45,41 +47,39 @@ static TABLE: rust_mlx_primitive_table = rust_mlx_primitive_table {
     drop: Some(drop_payload),
 };
 
-/// Puts a primitive into the graph; its outputs have the shapes and dtypes of `specs`.
-pub(crate) fn primitive(
+/// Puts a primitive into the graph; its outputs are what `specs` says.
+pub(crate) fn primitive<const N: usize>(
     behaviour: Box<dyn Behaviour>,
     inputs: &[&Array],
-    specs: &[(&[i32], DType)],
-) -> Result<Vec<Array>> {
+    specs: &[Spec; N],
+) -> Result<[Array; N]> {
     const OP: &str = "primitive";
-    let name = CString::new(behaviour.name()).map_err(|_| Error::Shape {
-        op: OP,
-        message: format!("a name cannot hold a NUL: {:?}", behaviour.name()),
-    })?;
-    let vector = ArrayVector::new(inputs);
-    let operands: Vec<rust_mlx_operand> = specs
-        .iter()
-        .map(|(shape, dtype)| rust_mlx_operand {
-            data: std::ptr::null_mut(),
-            shape: shape.as_ptr(),
-            strides: std::ptr::null(),
-            ndim: shape.len(),
-            dtype: to_c(*dtype),
-        })
-        .collect();
-    let payload: *mut c_void = Box::into_raw(Box::<Payload>::new(behaviour)).cast();
-    door::call_many(OP, inputs, |out: *mut mlx_vector_array, stream: mlx_stream| {
-        // SAFETY: the handles are live; C++ copies the name, the table and the shapes; the payload is what the table's
-        // functions take it for, and passes to C++, which ends it by `drop_payload` whatever happens.
+    let operands = specs.each_ref().map(|Spec { shape, dtype }| rust_mlx_operand {
+        data: std::ptr::null_mut(),
+        shape: shape.as_ptr(),
+        strides: std::ptr::null(),
+        ndim: shape.len(),
+        dtype: to_c(*dtype),
+    });
+    let handles: SmallVec<[mlx_array; 8]> = inputs.iter().map(|input| input.raw()).collect();
+    let payload = Box::new(behaviour);
+    door::call_each(OP, inputs, |out: *mut mlx_array, stream: mlx_stream| {
+        let name = payload.name();
+        let (name, length) = (name.as_ptr().cast(), name.len());
+        // SAFETY: `out` leads to `N` empty handles, as many as there are operands; the other handles are live; C++ copies the
+        // name (before the payload can end) and the shapes; the payload is what the table's functions take it for, and
+        // passes to C++, which ends it by `drop_payload` whatever happens.
         unsafe {
             mlx_sys::rust_mlx_primitive(
                 out,
-                name.as_ptr(),
-                payload,
+                name,
+                length,
+                Box::<Payload>::into_raw(payload).cast(),
                 &TABLE,
-                vector.as_raw(),
+                handles.as_ptr(),
+                handles.len(),
                 operands.as_ptr(),
-                operands.len(),
+                N,
                 stream,
             )
         }

@@ -2,6 +2,7 @@
 
 use cpu_kernels::Isa;
 use cpu_kernels::product::{Dense, Matrix, Output, Precision, Rows, product};
+use smallvec::smallvec;
 
 use super::memory::{Floats, is_supported, row_major, with_float};
 use super::product::{Layout, project};
@@ -24,7 +25,8 @@ pub(crate) fn matmul(a: &Array, b: &Array) -> Option<Result<Array>> {
             Ok(rows) => rows,
             Err(error) => return Some(Err(error)),
         };
-        return project(a, [(Layout::Dense, vec![&rows])]).map(|outputs| outputs.map(|[product]| product));
+        return project(a, [(Layout::Dense, smallvec![&rows])])
+            .map(|outputs| outputs.map(|[product]| product));
     }
     let outputs = [Spec::of(a), Spec::of(b)];
     Batched.outputs(&outputs).ok()?;
@@ -51,7 +53,7 @@ impl Kernel for Batched {
             };
             let mut shape = broadcast(left, right)?;
             shape.extend([*m, *n]);
-            (k == inner).then_some(Spec { shape, dtype: a.dtype })
+            (k == inner).then_some(Spec { shape: shape.into(), dtype: a.dtype })
         };
         Ok(vec![output().ok_or_else(|| refuse("the matrices do not go together"))?])
     }

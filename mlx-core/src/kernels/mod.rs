@@ -26,7 +26,7 @@ pub(crate) use attention::{attention, windowed};
 pub(crate) use gate::{Gate, gated};
 pub(crate) use matmul::matmul;
 pub(crate) use norm::{add_rms_norm, rms_norm};
-pub(crate) use product::{Layout, project};
+pub(crate) use product::{Arrays, Layout, project};
 pub(crate) use rope::{Rope, rope};
 pub(crate) use softmax::softmax;
 pub(crate) use unpack::unpack;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use cpu_kernels::Isa;
 use cpu_kernels::blocks::BlockFormat;
 use cpu_kernels::product::{Affine, Matrix, Output, Precision, Rows, product, product_transposed};
+use smallvec::{SmallVec, smallvec};
 
 use super::memory::{Floats, is_supported, with_float};
 use super::{Kernel, Mode, apply, are_used, mode, plain_vjp};
@@ -54,12 +55,15 @@ impl Layout {
     }
 }
 
+/// The arrays of a matrix.
+pub(crate) type Arrays<'a> = SmallVec<[&'a Array; 3]>;
+
 /// `x Wᵀ` for each of `N` matrices `[N, K]`, if there are kernels for it and they are used here.
 ///
 /// The caller has checked that the arrays of each belong together, and that the last axis of `x` is `K`.
 pub(crate) fn project<const N: usize>(
     x: &Array,
-    weights: [(Layout, Vec<&Array>); N],
+    weights: [(Layout, Arrays<'_>); N],
 ) -> Option<Result<[Array; N]>> {
     let float = |array: &&Array| is_supported(array.dtype());
     let floats_fit = weights.iter().all(|(layout, arrays)| match layout {
@@ -71,7 +75,7 @@ pub(crate) fn project<const N: usize>(
         return None;
     }
     let layouts = weights.iter().map(|(layout, _)| *layout).collect();
-    let inputs: Vec<&Array> =
+    let inputs: SmallVec<[&Array; 10]> =
         std::iter::once(x).chain(weights.iter().flat_map(|(_, arrays)| arrays.iter().copied())).collect();
     let precision = match mode() {
         // A gradient belongs to what was computed.
@@ -88,15 +92,15 @@ type Parts<'i, T> = (Layout, &'i [T]);
 
 /// Inputs are `x` `[.., K]` and the arrays of each matrix `[N, K]`; outputs are `[.., N]`.
 struct Product {
-    layouts: Vec<Layout>,
+    layouts: SmallVec<[Layout; 3]>,
     precision: Precision,
 }
 
 impl Product {
     /// What belongs to each matrix.
-    fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, Vec<Parts<'i, T>>)> {
+    fn split<'i, T>(&self, inputs: &'i [T]) -> Option<(&'i T, SmallVec<[Parts<'i, T>; 3]>)> {
         let (x, mut rest) = inputs.split_first()?;
-        let mut parts = Vec::with_capacity(self.layouts.len());
+        let mut parts = SmallVec::new();
         for layout in &self.layouts {
             let (arrays, others) = rest.split_at_checked(layout.arrays())?;
             parts.push((*layout, arrays));
@@ -265,7 +269,8 @@ impl Kernel for Transposed {
             return Err(refuse("too few inputs"));
         };
         let inputs: Vec<&Array> = std::iter::once(cotangent).chain(arrays).collect();
-        let [to_x] = apply(Product { layouts: vec![self.layout], precision: Precision::Exact }, &inputs)?;
+        let [to_x] =
+            apply(Product { layouts: smallvec![self.layout], precision: Precision::Exact }, &inputs)?;
         let to_weights = match self.layout {
             Layout::Dense => {
                 let flat = |array: &Array| array.reshape(&[-1, *array.shape().last().unwrap_or(&1)]);

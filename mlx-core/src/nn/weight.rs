@@ -1,7 +1,9 @@
 //! A weight matrix, dense or quantized. Layers do not care which.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Children, ChildrenMut, Module};
-use crate::kernels::{self, Layout};
+use crate::kernels::{self, Arrays, Layout};
 use crate::{Array, Blocks, Error, Quantization, Quantized, Result};
 
 /// A matrix of weights `[N, K]`.
@@ -43,15 +45,15 @@ impl Weight {
     }
 
     /// The layout and the arrays, if there is a kernel for products of `x` with them.
-    fn stored(&self, x: &Array) -> Option<(Layout, Vec<&Array>)> {
-        let layout = match self {
-            Weight::Dense(weight) if weight.dtype() == x.dtype() => Layout::Dense,
+    fn stored(&self, x: &Array) -> Option<(Layout, Arrays<'_>)> {
+        let (layout, arrays): (_, Arrays<'_>) = match self {
+            Weight::Dense(weight) if weight.dtype() == x.dtype() => (Layout::Dense, smallvec![weight]),
             Weight::Dense(_) => return None,
-            Weight::Quantized(packed) => packed.layout()?,
-            Weight::Blocks(blocks) => Layout::Blocks(blocks.format),
+            Weight::Quantized(packed) => (packed.layout()?, packed.arrays().collect()),
+            Weight::Blocks(blocks) => (Layout::Blocks(blocks.format), smallvec![&blocks.bytes]),
         };
         let fits = usize::try_from(*x.shape().last()?) == Ok(self.shape()[1]);
-        (fits && self.arrays()[0].ndim() == 2).then(|| (layout, self.arrays()))
+        (fits && arrays[0].ndim() == 2).then_some((layout, arrays))
     }
 
     /// [`project`](Self::project) with several matrices, which a CPU reads in one go.
@@ -59,8 +61,8 @@ impl Weight {
     /// # Errors
     /// As there.
     pub fn project_together<const N: usize>(x: &Array, weights: [&Weight; N]) -> Result<[Array; N]> {
-        let stored: Option<Vec<_>> = weights.iter().map(|weight| weight.stored(x)).collect();
-        let stored = stored.and_then(|stored| <[_; N]>::try_from(stored).ok());
+        let stored: Option<SmallVec<[_; N]>> = weights.iter().map(|weight| weight.stored(x)).collect();
+        let stored = stored.and_then(|stored| stored.into_inner().ok());
         if let Some(outputs) = stored.and_then(|stored| kernels::project(x, stored)) {
             return outputs;
         }

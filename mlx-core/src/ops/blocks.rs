@@ -1,6 +1,7 @@
 //! Weights in the blocks of GGUF files.
 
 pub use cpu_kernels::blocks::BlockFormat;
+use smallvec::smallvec;
 
 use crate::kernels::{self, Layout};
 use crate::{Array, DType, Error, Result};
@@ -68,7 +69,7 @@ impl Blocks {
                 format!("{} does not go with {} blocks of {:?}", x.describe(), self.format, self.shape());
             return Err(Error::Shape { op: OP, message });
         }
-        match kernels::project(x, [(Layout::Blocks(self.format), vec![&self.bytes])]) {
+        match kernels::project(x, [(Layout::Blocks(self.format), smallvec![&self.bytes])]) {
             Some(outputs) => outputs.map(|[product]| product),
             None => x.matmul(&self.dequantize()?.as_type(x.dtype())?.transpose(&[1, 0])?),
         }
