@@ -109,6 +109,8 @@ impl Drop for Closing<'_> {
 
 impl Shared {
     fn open(&self, work: Work<'static>) {
+        // Left over where the caller's own thread panicked as well.
+        *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
         // Nobody is at work: `close` has seen to it.
         let piece = self.state.load(Ordering::Relaxed) & !(PIECE - 1);
