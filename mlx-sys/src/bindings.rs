@@ -3608,15 +3608,17 @@ unsafe extern "C" {
     pub fn rust_mlx_take_error() -> *const ::std::os::raw::c_char;
     #[doc = " Ends the streams that the calling thread made. Worker threads of CPU streams stay.\n\n MLX keeps a stream for the life of the process unless its thread asks for this before it ends. Nothing that was\n scheduled on those streams may be unevaluated. Returns 0 on success."]
     pub fn rust_mlx_clear_streams() -> ::std::os::raw::c_int;
-    #[doc = " Puts a primitive into the graph and fills `res` with its outputs, whose shapes and dtypes `outputs` tells.\n\n `payload` passes to the primitive, also when this fails; the table and the name are copied. Returns 0 on success."]
+    #[doc = " Puts a primitive into the graph and fills the handles at `res`, which are empty or live, with its outputs, whose shapes and\n dtypes `outputs` tells. After a failure some may be filled.\n\n `payload` passes to the primitive, also when this fails; the name is copied, and the table lives as long as the process.\n Returns 0 on success."]
     pub fn rust_mlx_primitive(
-        res: *mut mlx_vector_array,
+        res: *mut mlx_array,
         name: *const ::std::os::raw::c_char,
+        name_length: usize,
         payload: *mut ::std::os::raw::c_void,
         table: *const rust_mlx_primitive_table,
-        inputs: mlx_vector_array,
+        inputs: *const mlx_array,
+        inputs_num: usize,
         outputs: *const rust_mlx_operand,
-        number_of_outputs: usize,
+        outputs_num: usize,
         stream: mlx_stream,
     ) -> ::std::os::raw::c_int;
     #[doc = " Checks what a compiled function without fixed shapes gave for `inputs`.\n\n MLX builds its graph for new shapes without the checks that the operations make. Fails, with a message, if a node\n between `outputs` and `inputs` is not known to read inside its inputs whatever their shapes, or has shapes that do not\n go together. Returns 0 on success."]

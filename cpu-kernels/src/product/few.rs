@@ -127,6 +127,7 @@ pub(super) trait Chunks<F: Format>: Copy {
     /// The sum of a half of chunk `i`, scaled.
     fn sum(self, half: usize, i: usize) -> f32;
 
+    /// The levels of chunk `c` of a group of weights.
     fn levels<S: Simd>(simd: S, format: F, group: F::Group, c: usize) -> Self::Levels<S>;
 
     /// `total` and the products with chunk `i`, times the scales of its halves.
@@ -186,6 +187,7 @@ macro_rules! each_chunk {
     };
 }
 
+/// Products of `M` rows of `x` with the rows of weights from `first` on: `[M, count]`.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
 fn dot_rows<S: Simd, F: Format, X: Chunks<F>, const M: usize>(
@@ -207,8 +209,10 @@ fn dot_rows<S: Simd, F: Format, X: Chunks<F>, const M: usize>(
             let x = x.part(g * F::CHUNKS * M..(g + 1) * F::CHUNKS * M);
             let group = format.group(weights, g);
             let Scales { scales, mins } = format.scales(simd, group);
-            let mins: [[f32; GROUP]; 2] =
-                each!(half => each!(c => mins[half][c] - X::ABOVE * scales[half][c]));
+            let mins: [[f32; GROUP]; 2] = match X::ABOVE {
+                0.0 => mins,
+                above => each!(half => each!(c => mins[half][c] - above * scales[half][c])),
+            };
             // Loops of their own, each of which becomes a few vector instructions.
             let mut factors = [[[0.0; M]; GROUP]; 2];
             for half in 0..halves {

@@ -5,7 +5,8 @@
 //! faster and allowed ([`Precision`]).
 //!
 //! Two ways share the work:
-//! - `few`: some rows at a time, weights straight from memory, as for decoding;
+//! - `few`: some rows at a time, weights straight from memory, as for decoding (`columns` for matrices that are stored column
+//!   by column, `rounded` for activations as integers);
 //! - `many`: a whole prompt, weights unpacked block by block and used for all rows.
 //!
 //! They add in different orders, so which one runs follows from the length of a sequence alone, and never from what
