@@ -137,7 +137,7 @@ pub(crate) fn call_many(
     out.arrays(op)
 }
 
-/// Runs one operation that gives `N` arrays.
+/// Runs one operation that gives `N` arrays, whose sizes the caller has checked.
 pub(crate) fn call_each<const N: usize>(
     op: &'static str,
     operands: &[&Array],

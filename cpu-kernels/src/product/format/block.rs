@@ -171,6 +171,12 @@ fn byte_field<S: Simd>(simd: S, bytes: &[u8; CHUNK], shift: usize, mask: u8) -> 
     simd.byte_and(simd.byte_shr(simd.load_bytes(bytes), shift as u32), mask)
 }
 
+/// Levels as bytes, without a sign, with more bits above them.
+#[inline(always)]
+fn bytes_above<S: Simd>(simd: S, low: S::B, high: S::B, bits: u32) -> [S::W; 2] {
+    simd.evens_and_odds(simd.byte_or(low, simd.byte_shl(high, bits)))
+}
+
 layout!(
     Q2K: 84 bytes, GROUP, [HALVES MINS], 0.0 above,
     |simd, b, c| q2k_scales(simd, b),
@@ -186,8 +192,7 @@ layout!(
     },
     {
         let low = byte_field(simd, array(b, 32 + c / 4 * 32), c % 4 * 2, 3);
-        let high = simd.byte_shl(byte_field(simd, array(b, 0), c, 1), 2);
-        simd.evens_and_odds(simd.byte_or(low, high))
+        bytes_above(simd, low, byte_field(simd, array(b, 0), c, 1), 2)
     },
 );
 layout!(
@@ -205,8 +210,7 @@ layout!(
     },
     {
         let low = byte_field(simd, array(b, 48 + c / 2 * 32), c % 2 * 4, 0x0f);
-        let high = simd.byte_shl(byte_field(simd, array(b, 16), c, 1), 4);
-        simd.evens_and_odds(simd.byte_or(low, high))
+        bytes_above(simd, low, byte_field(simd, array(b, 16), c, 1), 4)
     },
 );
 // Four chunks share 64 bytes of low nibbles and 32 of high pairs.
@@ -220,8 +224,7 @@ layout!(
     },
     {
         let low = byte_field(simd, array(b, c / 4 * 64 + c % 2 * 32), c % 4 / 2 * 4, 0x0f);
-        let high = simd.byte_shl(byte_field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3), 4);
-        simd.evens_and_odds(simd.byte_or(low, high))
+        bytes_above(simd, low, byte_field(simd, array(b, 128 + c / 4 * 32), c % 4 * 2, 3), 4)
     },
 );
 
