@@ -1,6 +1,6 @@
 //! The keys and values of the tokens that a model has read, one cache a layer.
 
-use mlx_core::{Array, AttentionMask, concatenate};
+use mlx_core::{Array, AttentionMask, concatenate, scaled_dot_product_attention};
 
 use crate::Result;
 
@@ -55,6 +55,19 @@ impl KvCache {
     fn kept(&self) -> i32 {
         let held = self.buffers.as_ref().map_or(0, |b| b.end - b.start);
         self.window.map_or(held, |window| held.min(window - 1))
+    }
+
+    /// Attention of `L` tokens over what the cache holds and over themselves, whose keys and values it takes in:
+    /// queries `[B, Hq, L, Dh]`, keys and values `[B, Hkv, L, Dh]`, the result as the queries.
+    ///
+    /// Each token sees the earlier positions and its own, those in the window where there is one.
+    ///
+    /// # Errors
+    /// As [`update_and_fetch`](Self::update_and_fetch), and when the queries' heads are no multiple of the others'.
+    pub fn attend(&mut self, queries: &Array, keys: &Array, values: &Array, scale: f32) -> Result<Array> {
+        let mask = self.mask(keys.dim(2)?);
+        let (keys, values) = self.update_and_fetch(keys, values)?; // [B, Hkv, S, Dh]
+        Ok(scaled_dot_product_attention(queries, &keys, &values, scale, mask)?)
     }
 
     /// Appends the keys and values of `L` tokens; gives those that the tokens may see, these included, `[B, Hkv, S, Dh]`.

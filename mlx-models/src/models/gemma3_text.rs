@@ -13,7 +13,7 @@
 mod config;
 
 use mlx_core::nn::{Embedding, Linear, RmsNorm, Rope, geglu_tanh};
-use mlx_core::{Array, AttentionMask, DType, scaled_dot_product_attention};
+use mlx_core::{Array, DType};
 
 use self::config::{Config, LayerType};
 use super::heads::{heads, merge_heads};
@@ -53,7 +53,7 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
+    fn forward(&self, x: &Array, cache: &mut KvCache) -> Result<Array> {
         let [q, k, v] = Linear::forward_together([&self.q_proj, &self.k_proj, &self.v_proj], x)?;
         let q = heads(&q, self.num_attention_heads)?; // [B, L, Hq * Dh] -> [B, Hq, L, Dh]
         let k = heads(&k, self.num_key_value_heads)?; // [B, L, Hkv * Dh] -> [B, Hkv, L, Dh]
@@ -61,9 +61,8 @@ impl Attention {
 
         let q = self.rope.forward(&self.q_norm.forward(&q)?, cache.offset())?;
         let k = self.rope.forward(&self.k_norm.forward(&k)?, cache.offset())?;
-        let (k, v) = cache.update_and_fetch(&k, &v)?; // [B, Hkv, S, Dh]
 
-        let out = scaled_dot_product_attention(&q, &k, &v, self.scale, mask)?;
+        let out = cache.attend(&q, &k, &v, self.scale)?;
         Ok(self.o_proj.forward(&merge_heads(&out)?)?) // [B, Hq, L, Dh] -> [B, L, Hq * Dh] -> [B, L, D]
     }
 }
@@ -114,8 +113,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, mask: AttentionMask<'_>, cache: &mut KvCache) -> Result<Array> {
-        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, mask, cache)?;
+    fn forward(&self, x: &Array, cache: &mut KvCache) -> Result<Array> {
+        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, cache)?;
         let h = self.post_attention_layernorm.forward_onto(x, &attended)?;
         let mixed = self.mlp.forward(&self.pre_feedforward_layernorm.forward(&h)?)?;
         Ok(self.post_feedforward_layernorm.forward_onto(&h, &mixed)?)
@@ -186,11 +185,9 @@ impl LanguageModel for Gemma3 {
 
     fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
         super::check_caches(caches, self.layers.len())?;
-        let length = tokens.dim(1)?;
-
         let mut h = self.embed_tokens.forward(tokens)?.multiply(&self.embed_scale)?; // [B, L] -> [B, L, D]
         for (layer, cache) in self.layers.iter().zip(caches) {
-            h = layer.forward(&h, cache.mask(length), cache)?;
+            h = layer.forward(&h, cache)?;
         }
         Ok(self.norm.forward(&h)?)
     }
