@@ -19,7 +19,7 @@ use std::time::Duration;
 use Op::*;
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use mlx_core::nn::{Embedding, Linear, Weight};
-use mlx_core::{Array, AttentionMask, DType, scaled_dot_product_attention};
+use mlx_core::{Array, AttentionMask, DType, Frequencies, scaled_dot_product_attention};
 use mlx_models::sampling::{Sampler, SamplingConfig};
 
 const CASES: [(&str, Op); 29] = [
@@ -164,7 +164,7 @@ impl Op {
             }
             Rope { heads, length } => {
                 let x = uniform(&[1, heads, length, HEAD])?;
-                Box::new(move || Ok(x.rope(HEAD, false, 10_000.0, 1.0, 0)?.eval()?))
+                Box::new(move || Ok(x.rope(HEAD, false, Frequencies::Base(10_000.0), 1.0, 0)?.eval()?))
             }
             Attention { heads, length } => {
                 let part = || uniform(&[1, heads, length, HEAD]);

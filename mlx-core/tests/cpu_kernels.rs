@@ -3,11 +3,11 @@
 mod support;
 
 use mlx_core::kernels::{self, Mode};
-use mlx_core::nn::{RmsNorm, Weight, geglu_tanh, swiglu};
+use mlx_core::nn::{RmsNorm, Routing, Stacked, Weight, geglu_tanh, swiglu};
 use mlx_core::transforms::{jvp, vjp, vmap};
 use mlx_core::{
-    Array, AttentionMask, BlockFormat, Blocks, DType, Device, Quantization, Quantized, Result, eval,
-    scaled_dot_product_attention,
+    Array, AttentionMask, BlockFormat, Blocks, DType, Device, Frequencies, Quantization, Quantized, Result,
+    eval, scaled_dot_product_attention,
 };
 use support::{Tolerance, assert_close, noise};
 
@@ -68,6 +68,25 @@ fn quantized(bits: i32, group_size: i32, rows: i32) -> Case {
     })
 }
 
+/// Rows that meet one of four matrices each.
+fn gathered(weight: &'static str, length: i32) -> Case {
+    let experts = Array::from_slice(&[2u32, 0, 3, 3, 0, 2, 3], &[7, 1]).unwrap();
+    let packed = noise(&[4 * 5, 64]).quantize(Quantization::affine(32, 4)).unwrap();
+    let inputs = match weight {
+        "dense" => vec![noise(&[7, 64]), noise(&[4 * 5, 64])],
+        _ => vec![noise(&[7, 64])],
+    };
+    let differentiated = inputs.len();
+    case(&format!("gathered, {weight}, sequences of {length}"), inputs, differentiated, move |x| {
+        let weight = match x {
+            [_, dense] => Weight::Dense(dense.clone()),
+            _ => Weight::Quantized(packed.clone()),
+        };
+        let routing = Routing::new(&experts, length)?;
+        Stacked { weight, count: 4 }.project(&routing.rows(&x[0])?, &routing)
+    })
+}
+
 fn cases() -> Vec<Case> {
     let weight = |inputs: &[Array]| RmsNorm { weight: inputs[1].clone(), eps: 1e-5 };
     let mut cases = vec![
@@ -96,7 +115,15 @@ fn cases() -> Vec<Case> {
     for (traditional, dims) in [(false, 16), (true, 16), (false, 8)] {
         let name = format!("rope of {dims}, traditional: {traditional}");
         cases.push(case(&name, vec![noise(&[2, 3, 5, 16])], 1, move |x| {
-            x[0].rope(dims, traditional, 10_000.0, 0.5, 7)
+            x[0].rope(dims, traditional, Frequencies::Base(10_000.0), 0.5, 7)
+        }));
+    }
+    for (traditional, dims) in [(false, 16), (true, 8)] {
+        let wavelengths: Vec<f32> = (0..dims / 2).map(|pair| 1.5 + 7.0 * pair as f32).collect();
+        let wavelengths = Array::from_slice(&wavelengths, &[dims / 2]).unwrap();
+        let name = format!("rope of {dims} by wavelengths, traditional: {traditional}");
+        cases.push(case(&name, vec![noise(&[2, 3, 5, 16]), wavelengths], 1, move |x| {
+            x[0].rope(dims, traditional, Frequencies::Wavelengths(&x[1]), 0.5, 7)
         }));
     }
     for mask in ["none", "causal", "window", "boolean", "additive"] {
@@ -104,6 +131,7 @@ fn cases() -> Vec<Case> {
             cases.push(attention(&format!("attention {shape:?}, {mask}"), shape, mask));
         }
     }
+    cases.extend([("dense", 1), ("dense", 7), ("packed", 1), ("packed", 7)].map(|(w, l)| gathered(w, l)));
     for bits in [2, 3, 4, 5, 6, 8] {
         cases.extend([32, 64, 128].map(|group_size| quantized(bits, group_size, 1 + bits)));
     }
@@ -193,9 +221,9 @@ fn second_derivatives_equal_those_of_mlx() {
 
 #[test]
 fn forward_derivatives_equal_those_of_mlx() {
-    // MLX has none of attention's and of packed scales.
-    for case in cases().iter().filter(|case| !case.name.contains("bits") && !case.name.contains("attention"))
-    {
+    // MLX has none of attention's, of packed scales and of gathered products.
+    let unknown = ["bits", "attention", "gathered"];
+    for case in cases().iter().filter(|case| !unknown.iter().any(|name| case.name.contains(name))) {
         let primals = case.inputs[..case.differentiated].to_vec();
         let tangents: Vec<Array> = primals.iter().map(|primal| noise(primal.shape())).collect();
         let derivatives =
@@ -206,7 +234,8 @@ fn forward_derivatives_equal_those_of_mlx() {
 
 #[test]
 fn vectorized_operations_equal_those_of_mlx() {
-    for case in cases().iter().filter(|case| !case.name.contains("boolean") && !case.name.contains("bits")) {
+    let unknown = ["boolean", "bits", "gathered"];
+    for case in cases().iter().filter(|case| !unknown.iter().any(|name| case.name.contains(name))) {
         let many: Vec<Array> = case
             .inputs
             .iter()
@@ -262,6 +291,14 @@ fn blocks_are_weights_like_others() {
                 assert_eq!(rows.to_vec::<f32>().unwrap()[..3], [0.5, 2.0, 3.5]);
                 let outside = Array::from_slice(&[2u32], &[1]).unwrap();
                 assert!(weight.rows(&outside).is_err());
+                let routing =
+                    |experts| Routing::new(&Array::from_slice(experts, &[3, 1]).unwrap(), 1).unwrap();
+                let stacked = Stacked { weight: Weight::Blocks(blocks()), count: 2 };
+                let own = Array::from_slice(&[1u32, 0, 1], &[3, 1]).unwrap();
+                let own = expected.take_along(&own, 1).unwrap();
+                assert_close("own", &stacked.project(&x, &routing(&[1u32, 0, 1])).unwrap(), &own, close);
+                let refused = stacked.project(&x, &routing(&[1u32, 2, 1]));
+                assert!(refused.and_then(|product| product.eval()).is_err());
                 let gradient = vjp(|x: &Array| weight.project(x), &x, &expected).unwrap().1;
                 assert_close("gradient", &gradient, &expected.matmul(&dense).unwrap(), close);
             });

@@ -36,7 +36,7 @@ fn run(case: &str, x: &[Array]) -> Result<Array> {
         "attention_boolean" => attention(x, AttentionMask::Boolean(&x[3]), None),
         "attention_additive" => attention(x, AttentionMask::Additive(&x[3]), None),
         "attention_sinks" => attention(x, AttentionMask::None, Some(&x[3])),
-        "rope" => x[0].rope(6, false, 100.0, 0.5, 5),
+        "rope" => x[0].rope(6, false, Frequencies::Base(100.0), 0.5, 5),
         "rope_base" => x[0].rope_dynamic(6, false, Frequencies::Base(100.0), 0.5, &x[1]),
         "rope_wavelengths" => x[0].rope_dynamic(6, false, Frequencies::Wavelengths(&x[2]), 1.0, &x[1]),
         "rms_norm" => x[0].rms_norm(Some(&x[1]), 1e-5),
@@ -162,7 +162,7 @@ fn what_does_not_go_together_is_an_error() {
             "too few wavelengths",
             heads.rope_dynamic(4, false, Frequencies::Wavelengths(&iota(&[1])), 1.0, &list(&[1])),
         ),
-        ("an odd number of features", heads.rope(3, false, 10.0, 1.0, 0)),
+        ("an odd number of features", heads.rope(3, false, Frequencies::Base(10.0), 1.0, 0)),
     ] {
         assert!(refused.is_err(), "{name}: {refused:?}");
     }
@@ -197,7 +197,7 @@ fn products_without_elements_are_empty_or_zero() {
     assert_eq!(shape(iota(&[0]).outer(&iota(&[2]))), (vec![0, 2], vec![]));
     assert_eq!(shape(einsum("ij,jk->ik", &[&iota(&[2, 0]), &iota(&[0, 2])])), (vec![2, 2], vec![0.0; 4]));
     let heads = Array::zeros(&[1, 2, 0, 4], DType::F32).unwrap();
-    assert_eq!(shape(heads.rope(4, false, 10.0, 1.0, 0)).0, [1, 2, 0, 4]);
+    assert_eq!(shape(heads.rope(4, false, Frequencies::Base(10.0), 1.0, 0)).0, [1, 2, 0, 4]);
     assert_eq!(
         shape(attention_with_sinks(&heads, &heads, &heads, 1.0, AttentionMask::None, None)).0,
         [1, 2, 0, 4]

@@ -405,7 +405,7 @@ fn model() -> Model {
         input_layernorm: RmsNorm::init(4, 1e-6).unwrap(),
         mlp: Mlp { gate_proj: linear(4, 6), down_proj: linear(6, 4) },
         extra,
-        rope: Rope { dims: 2, base: 1e4, scale: 1.0 },
+        rope: Rope::new(2, 1e4),
         heads: 2,
     };
     let mut packed = Linear::init(64, 4, true, &key(2)).unwrap();

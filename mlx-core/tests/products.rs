@@ -1,6 +1,8 @@
 //! Products, norms, RoPE and attention, against plain loops over the formulas in float64.
 
-use mlx_core::{Array, AttentionMask, DType, Quantization, kernels, nn, scaled_dot_product_attention};
+use mlx_core::{
+    Array, AttentionMask, DType, Frequencies, Quantization, kernels, nn, scaled_dot_product_attention,
+};
 
 /// Relative to the largest expected value; float32 sums of some hundred terms stay well inside.
 const F32_TIGHT: f64 = 2e-6;
@@ -118,7 +120,7 @@ fn rope_rotates_pairs_by_position() {
             expected[row * dims + i + dims / 2] = a * sin + b * cos;
         }
     }
-    let rotated = x.rope(dims as i32, false, base as f32, 0.5, offset as i32).unwrap();
+    let rotated = x.rope(dims as i32, false, Frequencies::Base(base as f32), 0.5, offset as i32).unwrap();
     assert_close(&rotated, &expected, 1e-5);
 }
 

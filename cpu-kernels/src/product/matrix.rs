@@ -18,7 +18,16 @@ pub enum Values<'a> {
     Bf16(&'a [bf16]),
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// The first `count`, or all if there are fewer.
+    pub fn first(self, count: usize) -> Values<'a> {
+        match self {
+            Values::F32(values) => Values::F32(&values[..count.min(values.len())]),
+            Values::F16(values) => Values::F16(&values[..count.min(values.len())]),
+            Values::Bf16(values) => Values::Bf16(&values[..count.min(values.len())]),
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {

@@ -9,6 +9,7 @@
 
 mod attention;
 mod gate;
+mod gathered;
 mod matmul;
 mod memory;
 mod norm;
@@ -24,6 +25,7 @@ pub use cpu_kernels::threads::{default_threads, set_threads, threads};
 
 pub(crate) use attention::{attention, windowed};
 pub(crate) use gate::{Gate, gated};
+pub(crate) use gathered::project_each;
 pub(crate) use matmul::matmul;
 pub(crate) use norm::{add_rms_norm, rms_norm};
 pub(crate) use product::{Arrays, Layout, project};

@@ -40,7 +40,7 @@ impl Layout {
     }
 
     /// `[N, K]` of arrays of these shapes.
-    fn shape(self, arrays: &[Spec]) -> Option<[i32; 2]> {
+    pub(super) fn shape(self, arrays: &[Spec]) -> Option<[i32; 2]> {
         let &[rows, last] = &arrays.first()?.shape[..] else { return None };
         Some(match self {
             Layout::Dense => [rows, last],
@@ -65,24 +65,34 @@ pub(crate) fn project<const N: usize>(
     x: &Array,
     weights: [(Layout, Arrays<'_>); N],
 ) -> Option<Result<[Array; N]>> {
-    let float = |array: &&Array| is_supported(array.dtype());
-    let floats_fit = weights.iter().all(|(layout, arrays)| match layout {
-        Layout::Dense => arrays.iter().all(float),
-        Layout::Affine { .. } => arrays[1..].iter().all(float) && arrays[1].dtype() == arrays[2].dtype(),
-        Layout::Blocks(_) => true,
-    });
-    if !are_used() || !is_supported(x.dtype()) || !floats_fit || x.ndim() == 0 {
+    let known = weights.iter().all(|(layout, arrays)| are_known(x, *layout, arrays));
+    if !are_used() || !known || x.ndim() == 0 {
         return None;
     }
     let layouts = weights.iter().map(|(layout, _)| *layout).collect();
     let inputs: SmallVec<[&Array; 10]> =
         std::iter::once(x).chain(weights.iter().flat_map(|(_, arrays)| arrays.iter().copied())).collect();
-    let precision = match mode() {
+    Some(apply(Product { layouts, precision: precision() }, &inputs))
+}
+
+/// Whether there are kernels for the dtypes of `x` and of the arrays of a matrix.
+pub(super) fn are_known(x: &Array, layout: Layout, arrays: &[&Array]) -> bool {
+    let float = |array: &&Array| is_supported(array.dtype());
+    is_supported(x.dtype())
+        && match layout {
+            Layout::Dense => arrays.iter().all(float),
+            Layout::Affine { .. } => arrays[1..].iter().all(float) && arrays[1].dtype() == arrays[2].dtype(),
+            Layout::Blocks(_) => true,
+        }
+}
+
+/// What products that are built now may lose.
+pub(super) fn precision() -> Precision {
+    match mode() {
         // A gradient belongs to what was computed.
         Mode::Fast if !transforms::under_way() => Precision::Rounded,
         _ => Precision::Exact,
-    };
-    Some(apply(Product { layouts, precision }, &inputs))
+    }
 }
 
 const PRODUCT: &str = "product";
@@ -203,7 +213,7 @@ impl Product {
 }
 
 /// `x Wᵀ`, or `x W`, by MLX.
-fn plain_product(layout: Layout, x: &Array, arrays: &[Array], transpose: bool) -> Result<Array> {
+pub(super) fn plain_product(layout: Layout, x: &Array, arrays: &[Array], transpose: bool) -> Result<Array> {
     match (layout, arrays) {
         (Layout::Dense, [weight]) if transpose => ffi::ops::matmul(x, &weight.transpose(&[1, 0])?),
         (Layout::Dense, [weight]) => ffi::ops::matmul(x, weight),
@@ -295,7 +305,7 @@ fn rows(shape: &[i32]) -> Rows {
 }
 
 /// The memory of a matrix.
-enum Held<'a> {
+pub(super) enum Held<'a> {
     Dense {
         floats: Floats<'a>,
         shape: [usize; 2],
@@ -316,7 +326,7 @@ enum Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    fn of(layout: Layout, arrays: &[View<'a>]) -> Result<Self> {
+    pub(super) fn of(layout: Layout, arrays: &[View<'a>]) -> Result<Self> {
         Ok(match (layout, arrays) {
             (Layout::Dense, [weight]) => {
                 let &[rows, columns] = weight.shape() else {
@@ -342,22 +352,40 @@ impl<'a> Held<'a> {
     }
 
     fn matrix(&self) -> Result<Matrix<'_>> {
+        let (Held::Dense { shape: [rows, _], .. } | Held::Affine { rows, .. } | Held::Blocks { rows, .. }) =
+            self;
+        self.rows(0, *rows)
+    }
+
+    /// `count` rows of the matrix, from row `first` on.
+    pub(super) fn rows(&self, first: usize, count: usize) -> Result<Matrix<'_>> {
+        let outside = || refuse("a row outside the matrix");
+        let (Held::Dense { shape: [rows, _], .. } | Held::Affine { rows, .. } | Held::Blocks { rows, .. }) =
+            self;
+        let end = first.checked_add(count).filter(|end| end <= rows).ok_or_else(outside)?;
         let matrix = match self {
-            Held::Dense { floats, shape } => Matrix::dense(*shape, floats.matrix(0)),
+            Held::Dense { floats, shape: [_, columns] } => {
+                let first = first * floats.strides.first().copied().unwrap_or(0);
+                Matrix::dense([count, *columns], floats.matrix(first))
+            }
             Held::Affine { codes, scales, biases, group_size, bits, rows } => {
-                let columns = codes.len() * 32 / (bits * (*rows).max(1));
+                let words = codes.len() / (*rows).max(1);
+                let columns = words * 32 / bits;
+                let groups = columns / group_size;
                 let parts = Affine {
-                    codes,
-                    scales: scales.values(0),
-                    biases: biases.values(0),
+                    codes: codes.get(first * words..end * words).ok_or_else(outside)?,
+                    scales: scales.values(first * groups).first(count * groups),
+                    biases: biases.values(first * groups).first(count * groups),
                     group_size: *group_size,
                     bits: *bits,
                 };
-                Matrix::affine([*rows, columns], parts)
+                Matrix::affine([count, columns], parts)
             }
             Held::Blocks { bytes, format, rows } => {
-                let columns = bytes.len() / (*rows).max(1) / format.block_bytes() * format.block_len();
-                Matrix::blocks([*rows, columns], *format, bytes)
+                let row = bytes.len() / (*rows).max(1);
+                let columns = row / format.block_bytes() * format.block_len();
+                let part = bytes.get(first * row..end * row).ok_or_else(outside)?;
+                Matrix::blocks([count, columns], *format, part)
             }
         };
         matrix.map_err(|error| refuse(&error.to_string()))

@@ -6,26 +6,31 @@ use cpu_kernels::{Heads, Isa};
 use super::memory::{is_supported, with_float};
 use super::{Kernel, apply, are_used};
 use crate::primitive::{Spec, View, ViewMut};
-use crate::{Array, Error, Result, ffi};
+use crate::{Array, DType, Error, Result, ffi};
 
 const ROPE: &str = "rope";
 
 /// Rotary position embedding of `[B, H, L, Dh]`, if there is a kernel for it and it is used here.
-pub(crate) fn rope(x: &Array, turns: Rope) -> Option<Result<Array>> {
+pub(crate) fn rope(x: &Array, wavelengths: Option<&Array>, turns: Rope) -> Option<Result<Array>> {
     let &[_, _, _, width] = x.shape() else { return None };
     let whole = turns.dims > 0 && turns.dims <= width && turns.dims % 2 == 0;
-    if !whole || x.size() == 0 || !is_supported(x.dtype()) || !are_used() {
+    let known = wavelengths.is_none_or(|w| w.dtype() == DType::F32 && w.shape() == [turns.dims / 2]);
+    if !whole || !known || x.size() == 0 || !is_supported(x.dtype()) || !are_used() {
         return None;
     }
-    Some(apply(turns, &[x]).map(|[turned]| turned))
+    let turned = match wavelengths {
+        Some(wavelengths) => apply(turns, &[x, wavelengths]),
+        None => apply(turns, &[x]),
+    };
+    Some(turned.map(|[turned]| turned))
 }
 
-/// How features turn; as the arguments of [`Array::rope`].
+/// How features turn; as the arguments of [`Array::rope`]. Without a base the wavelengths are the second input.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Rope {
     pub(crate) dims: i32,
     pub(crate) traditional: bool,
-    pub(crate) base: f32,
+    pub(crate) base: Option<f32>,
     pub(crate) scale: f32,
     pub(crate) offset: i32,
     /// Turned back.
@@ -33,13 +38,17 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    fn table(&self, length: usize) -> RopeTable {
-        let half = self.dims / 2;
-        let frequency = |i| (-(i as f32) * self.base.ln() / half as f32).exp();
-        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
+    fn table(&self, length: usize, wavelengths: Option<&View<'_>>) -> Result<RopeTable> {
+        let frequencies: Vec<f32> = match (self.base, wavelengths) {
+            (None, Some(wavelengths)) => wavelengths.as_slice::<f32>()?.iter().map(|w| w.recip()).collect(),
+            (base, _) => {
+                let (log, half) = (base.unwrap_or(1.0).ln(), self.dims / 2);
+                (0..half).map(|i| (-(i as f32) * log / half as f32).exp()).collect()
+            }
+        };
         let positions = (0..length).map(|l| (self.offset as f32 + l as f32) * self.scale);
         let table = RopeTable::new(Isa::best(), &frequencies, positions);
-        if self.inverse { table.inverse() } else { table }
+        Ok(if self.inverse { table.inverse() } else { table })
     }
 }
 
@@ -49,12 +58,12 @@ impl Kernel for Rope {
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>> {
-        Ok(inputs.to_vec())
+        Ok(inputs[..1].to_vec())
     }
 
     fn eval(&self, inputs: &[View<'_>], outputs: &mut [ViewMut<'_>]) -> Result<()> {
         let refused = || Error::Shape { op: ROPE, message: "x is not [B, H, L, Dh]".to_owned() };
-        let ([x], [output]) = (inputs, outputs) else { return Err(refused()) };
+        let ([x, wavelengths @ ..], [output]) = (inputs, outputs) else { return Err(refused()) };
         let &[batch, heads, length, width] = x.shape() else { return Err(refused()) };
         let shape = [batch, heads, length, width].map(|axis| axis as usize);
         let pairs = if self.traditional { RopePairs::Neighbours } else { RopePairs::Halves };
@@ -62,7 +71,7 @@ impl Kernel for Rope {
             let out = output.as_mut_slice::<T>()?;
             let located = super::memory::heads::<T>(x)?;
             let x = Heads::new(&located.0, shape, located.1);
-            turn(Isa::best(), x, &self.table(shape[2]), pairs, out);
+            turn(Isa::best(), x, &self.table(shape[2], wavelengths.first())?, pairs, out);
             Ok(())
         })
     }
@@ -72,11 +81,12 @@ impl Kernel for Rope {
     }
 
     fn plain(&self, inputs: &[Array]) -> Result<Vec<Array>> {
-        let [x] = inputs else {
-            return Err(Error::Shape { op: ROPE, message: "there is one input".to_owned() });
+        let [x, wavelengths @ ..] = inputs else {
+            return Err(Error::Shape { op: ROPE, message: "there is no input".to_owned() });
         };
+        let Rope { dims, traditional, base, scale, offset, .. } = *self;
         let forward =
-            |x: &Array| ffi::ops::rope(x, self.dims, self.traditional, self.base, self.scale, self.offset);
+            |x: &Array| ffi::ops::rope(x, dims, traditional, base, wavelengths.first(), scale, offset);
         if !self.inverse {
             return Ok(vec![forward(x)?]);
         }
@@ -89,9 +99,13 @@ impl Kernel for Rope {
         Ok(back?.1)
     }
 
-    fn vjp(&self, _: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
+    /// Wavelengths are given and not learned: they have no gradient.
+    fn vjp(&self, primals: &[Array], cotangents: &[Array]) -> Result<Vec<Option<Array>>> {
         let back = Rope { inverse: !self.inverse, ..*self };
-        let [gradient] = apply(back, &[&cotangents[0]])?;
-        Ok(vec![Some(gradient)])
+        let inputs: Vec<&Array> = cotangents.iter().take(1).chain(&primals[1..]).collect();
+        let [gradient] = apply(back, &inputs)?;
+        let mut gradients = vec![Some(gradient)];
+        gradients.resize(primals.len(), None);
+        Ok(gradients)
     }
 }

@@ -42,6 +42,7 @@ mod module;
 mod norm;
 mod random;
 mod rope;
+mod stacked;
 mod weight;
 
 #[doc(inline)]
@@ -57,4 +58,5 @@ pub use module::{
 };
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::Rope;
+pub use stacked::{Routing, Stacked};
 pub use weight::Weight;

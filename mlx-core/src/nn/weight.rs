@@ -45,7 +45,7 @@ impl Weight {
     }
 
     /// The layout and the arrays, if there is a kernel for products of `x` with them.
-    fn stored(&self, x: &Array) -> Option<(Layout, Arrays<'_>)> {
+    pub(super) fn stored(&self, x: &Array) -> Option<(Layout, Arrays<'_>)> {
         let (layout, arrays): (_, Arrays<'_>) = match self {
             Weight::Dense(weight) if weight.dtype() == x.dtype() => (Layout::Dense, smallvec![weight]),
             Weight::Dense(_) => return None,

@@ -95,13 +95,23 @@ pub fn attention_with_sinks(
     ffi::ops::attention([queries, keys, values], scale, mode, array, sinks)
 }
 
-/// How fast the pairs of features turn in [`Array::rope_dynamic`].
+/// How fast the pairs of features turn in [`Array::rope`].
 #[derive(Clone, Copy, Debug)]
 pub enum Frequencies<'a> {
     /// Pair `i` turns by `base^(-2i / dims)` a position.
     Base(f32),
     /// Pair `i` turns by `1 / wavelengths[i]` a position; float32 `[dims / 2]`.
     Wavelengths(&'a Array),
+}
+
+impl<'a> Frequencies<'a> {
+    /// One of the two, as MLX takes them.
+    fn parts(self) -> (Option<f32>, Option<&'a Array>) {
+        match self {
+            Frequencies::Base(base) => (Some(base), None),
+            Frequencies::Wavelengths(wavelengths) => (None, Some(wavelengths)),
+        }
+    }
 }
 
 impl Array {
@@ -125,16 +135,24 @@ impl Array {
 
     /// Rotary position embedding of `[B, .., L, Dh]`, the first row at position `offset`. (Su et al., 2021)
     ///
-    /// The first `dims` of the last axis are rotated in pairs by the angle `scale * position * base^(-2i / dims)`: pairs
-    /// `(i, i + dims / 2)`, or neighbours `(2i, 2i + 1)` if `traditional`.
+    /// The first `dims` of the last axis are rotated in pairs by an angle of `scale * position` times the pair's frequency:
+    /// pairs `(i, i + dims / 2)`, or neighbours `(2i, 2i + 1)` if `traditional`.
     ///
     /// # Errors
-    /// When there are fewer than three axes or `dims` does not fit the last.
+    /// When there are fewer than three axes, `dims` does not fit the last, or there are not as many wavelengths as pairs.
     #[doc(alias = "mlx_fast_rope")]
-    pub fn rope(&self, dims: i32, traditional: bool, base: f32, scale: f32, offset: i32) -> Result<Array> {
+    pub fn rope(
+        &self,
+        dims: i32,
+        traditional: bool,
+        frequencies: Frequencies<'_>,
+        scale: f32,
+        offset: i32,
+    ) -> Result<Array> {
+        let (base, wavelengths) = frequencies.parts();
         let turns = kernels::Rope { dims, traditional, base, scale, offset, inverse: false };
-        kernels::rope(self, turns)
-            .unwrap_or_else(|| ffi::ops::rope(self, dims, traditional, base, scale, offset))
+        kernels::rope(self, wavelengths, turns)
+            .unwrap_or_else(|| ffi::ops::rope(self, dims, traditional, base, wavelengths, scale, offset))
     }
 
     /// [`rope`](Self::rope) with an offset that may be the result of a computation, as int32: a scalar, or one for each
@@ -151,10 +169,7 @@ impl Array {
         scale: f32,
         offset: &Array,
     ) -> Result<Array> {
-        let (base, wavelengths) = match frequencies {
-            Frequencies::Base(base) => (Some(base), None),
-            Frequencies::Wavelengths(wavelengths) => (None, Some(wavelengths)),
-        };
+        let (base, wavelengths) = frequencies.parts();
         ffi::ops::rope_dynamic(self, dims, traditional, base, wavelengths, scale, offset)
     }
 }

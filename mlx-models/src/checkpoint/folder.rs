@@ -124,46 +124,94 @@ impl Folder {
         Ok((file, info))
     }
 
+    /// What the headers tell of a tensor of floats.
+    ///
+    /// # Errors
+    /// When it has another shape or holds integers.
+    pub(super) fn inspect_floats(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let (file, info) = self.find_shaped(name, shape)?;
+        if info.dtype.is_float() { Ok(()) } else { Err(not_floats(file, info)) }
+    }
+
     /// A tensor of `shape` as floats of `dtype`.
     pub(super) fn floats(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Array> {
-        let (file, info) = self.find_shaped(name, shape)?;
-        if !info.dtype.is_float() {
-            return Err(not_floats(file, info));
-        }
+        self.inspect_floats(name, shape)?;
+        let (file, info) = self.find(name)?;
         converted(read(file, info)?, dtype)
     }
 
-    /// The matrix `name.weight` of `[rows, columns]`, with `name.scales` and `name.biases` beside it where it is
-    /// quantized.
-    pub(super) fn matrix(
-        &self,
-        name: &str,
-        stored: &str,
-        [rows, columns]: [usize; 2],
-        dtype: DType,
-    ) -> Result<nn::Weight> {
-        let base = stored.strip_suffix(".weight").unwrap_or(stored);
-        let scales = format!("{base}.scales");
-        if !self.tensors.contains_key(&scales) {
-            return Ok(nn::Weight::Dense(self.floats(stored, &[rows, columns], dtype)?));
+    /// What the headers tell of matrices `[.., rows, columns]`: how they are quantized, if they are, with `.scales` and
+    /// `.biases` beside them. The model knows them as `base.weight`.
+    ///
+    /// # Errors
+    /// When a part is missing, has another shape or another dtype, or the configuration says something else.
+    pub(super) fn inspect(&self, base: &str, stored: &str, shape: &[usize]) -> Result<Option<Quantization>> {
+        let parts = Parts::of(stored);
+        if !self.tensors.contains_key(&parts.scales) {
+            self.inspect_floats(stored, shape)?;
+            return Ok(None);
         }
-        let quantization = self.quantization(base, name.strip_suffix(".weight").unwrap_or(name))?;
+        let quantization = self.quantization(parts.base, base)?;
         let (group_size, bits) = (quantization.group_size() as usize, quantization.bits() as usize);
+        let (columns, lead) = shape.split_last().unwrap_or((&0, &[]));
         if !columns.is_multiple_of(group_size) {
+            let base = parts.base;
             return Err(self.refuse_config(format!(
                 "quantization of {base}: group_size {group_size} does not divide its {columns} columns"
             )));
         }
-        let (file, info) = self.find_shaped(stored, &[rows, columns * bits / 32])?;
+        let (file, info) = self.find_shaped(stored, &[lead, &[columns * bits / 32]].concat())?;
         if info.dtype != DType::U32 {
             let message = format!("tensor {stored} is quantized but holds {}, not uint32", info.dtype);
             return Err(refuse(file.path(), message));
         }
-        let groups = [rows, columns / group_size];
+        let groups = [lead, &[columns / group_size]].concat();
+        if let Quantization::Affine { .. } = quantization {
+            self.inspect_floats(&parts.scales, &groups)?;
+            self.inspect_floats(&parts.biases, &groups)?;
+        } else {
+            let (file, info) = self.find_shaped(&parts.scales, &groups)?;
+            if info.dtype != DType::U8 {
+                let (mode, scales) = (quantization.mode(), &parts.scales);
+                let message = format!("tensor {scales} holds {}; scales of {mode} are uint8", info.dtype);
+                return Err(refuse(file.path(), message));
+            }
+        }
+        Ok(Some(quantization))
+    }
+
+    /// Matrices `[.., rows, columns]` that were [inspected](Self::inspect), one below the other.
+    pub(super) fn matrix(
+        &self,
+        stored: &str,
+        shape: &[usize],
+        quantization: Option<Quantization>,
+        dtype: DType,
+    ) -> Result<nn::Weight> {
+        let flat = |array: Array| -> Result<Array> {
+            if array.ndim() == 2 {
+                return Ok(array);
+            }
+            Ok(array.reshape(&[-1, *array.shape().last().unwrap_or(&1)])?)
+        };
+        let Some(quantization) = quantization else {
+            return Ok(nn::Weight::Dense(flat(self.floats(stored, shape, dtype)?)?));
+        };
+        let parts = Parts::of(stored);
+        let part = |name: &str| {
+            let (file, info) = self.find(name)?;
+            let affine = matches!(quantization, Quantization::Affine { .. });
+            let array = read(file, info)?;
+            // The scales of other modes are bytes.
+            flat(if affine { converted(array, dtype)? } else { array })
+        };
         Ok(nn::Weight::Quantized(Quantized {
-            weight: read(file, info)?,
-            scales: self.floats(&scales, &groups, dtype)?,
-            biases: Some(self.floats(&format!("{base}.biases"), &groups, dtype)?),
+            weight: part(stored)?,
+            scales: part(&parts.scales)?,
+            biases: match quantization {
+                Quantization::Affine { .. } => Some(part(&parts.biases)?),
+                _ => None,
+            },
             quantization,
         }))
     }
@@ -189,20 +237,40 @@ impl Folder {
         if !entry.is_object() {
             return refuse(format!("the entry is {entry}, but tensor {stored}.scales exists"));
         }
-        if let Some(mode) = entry.get("mode").filter(|mode| *mode != "affine") {
-            let message = format!("quantization of {stored}: mode {mode} is not supported; affine is");
-            return Err(unsupported(&self.config_path(), message));
-        }
         let number = |key: &str| entry.get(key).unwrap_or(&Value::Null);
         let (group_size, bits) = (number("group_size"), number("bits"));
-        match (group_size.as_i64(), bits.as_i64()) {
-            (Some(group_size @ (32 | 64 | 128)), Some(bits @ (2 | 3 | 4 | 5 | 6 | 8))) => {
-                Ok(Quantization::affine(group_size as i32, bits as i32))
+        let fixed = match entry.get("mode") {
+            Some(mode) if mode == "mxfp4" => Quantization::Mxfp4,
+            Some(mode) if mode == "mxfp8" => Quantization::Mxfp8,
+            Some(mode) if mode == "nvfp4" => Quantization::Nvfp4,
+            Some(mode) if mode != "affine" => {
+                let message = format!(
+                    "quantization of {stored}: mode {mode} is not supported; affine, mxfp4, mxfp8 and nvfp4 are"
+                );
+                return Err(unsupported(&self.config_path(), message));
             }
-            _ => refuse(format!(
-                "group_size {group_size} with bits {bits}; groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"
-            )),
+            _ => {
+                return match (group_size.as_i64(), bits.as_i64()) {
+                    (Some(group_size @ (32 | 64 | 128)), Some(bits @ (2 | 3 | 4 | 5 | 6 | 8))) => {
+                        Ok(Quantization::affine(group_size as i32, bits as i32))
+                    }
+                    _ => refuse(format!(
+                        "group_size {group_size} with bits {bits}; groups of 32, 64, 128 with 2, 3, 4, 5, 6, 8 bits exist"
+                    )),
+                };
+            }
+        };
+        // These modes have one layout each, which an entry may repeat and not change.
+        let is = |value: &Value, fixed: i32| value.is_null() || value.as_i64() == Some(i64::from(fixed));
+        if is(group_size, fixed.group_size()) && is(bits, fixed.bits()) {
+            return Ok(fixed);
         }
+        refuse(format!(
+            "group_size {group_size} with bits {bits}; {} has groups of {} with {} bits",
+            fixed.mode(),
+            fixed.group_size(),
+            fixed.bits()
+        ))
     }
 
     /// Where `config.json` is, for errors about it.
@@ -213,6 +281,20 @@ impl Folder {
     /// An error about `config.json`.
     pub(crate) fn refuse_config(&self, message: impl Into<String>) -> Error {
         refuse(&self.config_path(), message)
+    }
+}
+
+/// The names of the tensors that make up a quantized matrix, beside the stored `base.weight`.
+struct Parts<'n> {
+    base: &'n str,
+    scales: String,
+    biases: String,
+}
+
+impl<'n> Parts<'n> {
+    fn of(stored: &'n str) -> Self {
+        let base = stored.strip_suffix(".weight").unwrap_or(stored);
+        Parts { base, scales: format!("{base}.scales"), biases: format!("{base}.biases") }
     }
 }
 

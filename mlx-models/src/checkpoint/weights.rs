@@ -2,25 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use mlx_core::{Array, DType, nn};
+use mlx_core::{Array, DType, Quantization, Quantized, concatenate, nn};
 
 use super::{Checkpoint, missing, packed};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Names that an error lists before it only counts.
 const LISTED: usize = 8;
 
+/// Heads whose rows pair neighbours, by the name of a tensor.
+type Neighbours = Box<dyn Fn(&str) -> Option<usize>>;
+
 /// The tensors of a checkpoint by the names that the model knows them under.
 ///
-/// A model takes what it needs and calls [`finish`](Self::finish), which refuses what is left over.
-#[derive(Debug)]
+/// A model takes what it needs inside [`assign`](Self::assign), which refuses what is missing, misshapen or left over.
 pub struct Weights<'c> {
     checkpoint: &'c Checkpoint,
     dtype: DType,
+    neighbours: Option<Neighbours>,
     /// Model name to stored name, of the tensors that were not taken yet.
     left: BTreeMap<String, String>,
+    /// What is wrong, while nothing but headers is looked at; afterwards tensors are read.
+    survey: Option<Faults>,
     parameters: usize,
     nbytes: usize,
+}
+
+/// What a model and a checkpoint disagree about.
+#[derive(Default)]
+struct Faults {
+    missing: Vec<String>,
+    errors: Vec<Error>,
 }
 
 impl<'c> Weights<'c> {
@@ -43,12 +55,51 @@ impl<'c> Weights<'c> {
             Checkpoint::Folder(folder) => folder.names().try_for_each(&mut add)?,
             Checkpoint::Gguf(file) => file.tensors().try_for_each(|tensor| add(&tensor.name))?,
         }
-        Ok(Weights { checkpoint, dtype, left, parameters: 0, nbytes: 0 })
+        Ok(Weights { checkpoint, dtype, neighbours: None, left, survey: None, parameters: 0, nbytes: 0 })
+    }
+
+    /// Puts rows in the order that RoPE wants which pairs halves: those of tensors for which `heads` gives a number of
+    /// heads. Their file has them in the order of the original form, which pairs neighbours.
+    #[must_use]
+    pub fn with_paired_neighbours(self, heads: impl Fn(&str) -> Option<usize> + 'static) -> Self {
+        Weights { neighbours: Some(Box::new(heads)), ..self }
+    }
+
+    /// Makes a model, which takes all tensors.
+    ///
+    /// `make` runs twice: the first time nothing is read, and what it makes is thrown away. So an error about tensors
+    /// comes before any work, and lists all of them.
+    ///
+    /// # Errors
+    /// When tensors are missing, misshapen or left over, cannot be read, or `make` fails.
+    pub fn assign<M>(mut self, make: impl Fn(&mut Self) -> Result<M>) -> Result<M> {
+        let all = self.left.clone();
+        self.survey = Some(Faults::default());
+        make(&mut self)?;
+        self.check()?;
+        (self.survey, self.left) = (None, all);
+        (self.parameters, self.nbytes) = (0, 0);
+        make(&mut self)
     }
 
     /// The checkpoint behind the weights.
     pub fn checkpoint(&self) -> &'c Checkpoint {
         self.checkpoint
+    }
+
+    /// What the model computes in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Parameters that were taken so far, counted as they are before quantization.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+
+    /// Bytes that they take in memory.
+    pub fn nbytes(&self) -> usize {
+        self.nbytes
     }
 
     /// Whether a tensor of this name is left.
@@ -61,44 +112,119 @@ impl<'c> Weights<'c> {
     /// # Errors
     /// When it is missing, has another shape, or cannot be read.
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
-        let matrix = self.take_matrix(name, shape)?;
+        let matrix = self.take_matrix(name, &shape)?;
         self.count(&matrix);
         Ok(matrix)
     }
 
-    /// The matrix `name`, if there is one and it is not just `other` a second time.
+    /// The linear map `path.weight` of `[rows, columns]`, with `path.bias` of `[rows]` if it has one.
     ///
     /// # Errors
-    /// When it has another shape, or cannot be read.
+    /// As [`matrix`](Self::matrix).
+    pub fn linear(&mut self, path: &str, shape: [usize; 2], bias: bool) -> Result<nn::Linear> {
+        let weight = self.matrix(&format!("{path}.weight"), shape)?;
+        let bias = if bias { Some(self.vector(&format!("{path}.bias"), shape[0])?) } else { None };
+        Ok(nn::Linear::new(weight, bias))
+    }
+
+    /// The matrix `name`, unless it is just `other` a second time.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
     pub fn matrix_apart_from(
         &mut self,
         other: &nn::Weight,
         name: &str,
         shape: [usize; 2],
     ) -> Result<Option<nn::Weight>> {
-        if !self.has(name) {
-            return Ok(None);
-        }
-        let matrix = self.take_matrix(name, shape)?;
-        if equal(&matrix, other)? {
+        let matrix = self.take_matrix(name, &shape)?;
+        if self.survey.is_some() || equal(&matrix, other)? {
             return Ok(None);
         }
         self.count(&matrix);
         Ok(Some(matrix))
     }
 
-    fn take_matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
-        let stored = self.take(name)?;
-        let matrix = match self.checkpoint {
-            Checkpoint::Folder(folder) => folder.matrix(name, &stored, shape, self.dtype)?,
-            Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.dtype)?,
+    /// The layer `name` of every expert under `path`, `[experts, rows, columns]`.
+    ///
+    /// Checkpoints have it as `switch_mlp.<name>.weight`, as `experts.<number>.<name>.weight`, or as `experts.<name>`, where
+    /// `gate_up_proj` holds two layers, one below the other.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn stacked(&mut self, path: &str, name: &str, shape: [usize; 3]) -> Result<nn::Stacked> {
+        let [count, rows, columns] = shape;
+        let one = format!("{path}.experts.{name}");
+        let two = format!("{path}.experts.gate_up_proj");
+        let both = matches!(name, "gate_proj" | "up_proj");
+        let weight = if self.has(&format!("{path}.experts.0.{name}.weight")) {
+            let matrices = (0..count).map(|expert| {
+                self.take_matrix(&format!("{path}.experts.{expert}.{name}.weight"), &[rows, columns])
+            });
+            let matrices: Vec<_> = matrices.collect::<Result<_>>()?;
+            let refuse =
+                || self.checkpoint.refuse(format!("the experts' {path}.{name} are not stored alike"));
+            below(&matrices)?.ok_or_else(refuse)?
+        } else if both && self.left.contains_key(&two) {
+            // The gate comes first; the layer that is asked for last takes the tensor away.
+            let stored = self.left[&two].clone();
+            let matrix = self.take_matrix(&two, &[count, 2 * rows, columns])?;
+            if name == "gate_proj" {
+                self.left.insert(two, stored);
+            }
+            self.half(&matrix, shape, name == "up_proj")?
+        } else if self.has(&one) {
+            self.take_matrix(&one, &shape)?
+        } else {
+            self.take_matrix(&format!("{path}.switch_mlp.{name}.weight"), &shape)?
         };
-        if let nn::Weight::Quantized(_) = &matrix {
-            let base = name.strip_suffix(".weight").unwrap_or(name);
+        self.count(&weight);
+        Ok(nn::Stacked { weight, count })
+    }
+
+    /// The upper or the lower half of each of the matrices `[experts, 2 * rows, columns]`.
+    fn half(&self, matrix: &nn::Weight, shape: [usize; 3], lower: bool) -> Result<nn::Weight> {
+        let nn::Weight::Dense(matrix) = matrix else {
+            return Err(self.checkpoint.refuse("experts.gate_up_proj is quantized, which is not supported"));
+        };
+        if self.survey.is_some() {
+            return Ok(nn::Weight::Dense(matrix.clone()));
+        }
+        let [count, rows, columns] = shape.map(|n| n as i32);
+        let from = if lower { rows } else { 0 };
+        let half = matrix.reshape(&[count, 2 * rows, columns])?.slice_axis(1, from, from + rows)?;
+        let half = half.reshape(&[count * rows, columns])?;
+        half.eval()?;
+        Ok(nn::Weight::Dense(half))
+    }
+
+    /// Matrices `[.., rows, columns]` one below the other.
+    fn take_matrix(&mut self, name: &str, shape: &[usize]) -> Result<nn::Weight> {
+        let Some(stored) = self.take(name)? else { return self.placeholder() };
+        let base = name.strip_suffix(".weight").unwrap_or(name).to_owned();
+        let quantization = match self.checkpoint {
+            Checkpoint::Folder(folder) => folder.inspect(&base, &stored, shape),
+            Checkpoint::Gguf(file) => packed::find(file, &stored, shape).map(|_| None),
+        };
+        let quantization = match (quantization, &mut self.survey) {
+            (Ok(quantization), _) => quantization,
+            (Err(error), Some(faults)) => {
+                faults.errors.push(error);
+                return self.placeholder();
+            }
+            (Err(error), None) => return Err(error),
+        };
+        if quantization.is_some() {
             self.left.remove(&format!("{base}.scales"));
             self.left.remove(&format!("{base}.biases"));
         }
-        Ok(matrix)
+        if self.survey.is_some() {
+            return self.placeholder();
+        }
+        match self.checkpoint {
+            Checkpoint::Folder(folder) => folder.matrix(&stored, shape, quantization, self.dtype),
+            Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.paired(name), self.dtype),
+        }
     }
 
     /// The vector `name` of `length` numbers.
@@ -106,39 +232,136 @@ impl<'c> Weights<'c> {
     /// # Errors
     /// When it is missing, has another shape, or cannot be read.
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Array> {
-        let stored = self.take(name)?;
+        let stored = match (self.take(name)?, &mut self.survey) {
+            (Some(stored), None) => stored,
+            (stored, _) => {
+                let shape = [length];
+                let found = stored.map_or(Ok(()), |stored| match self.checkpoint {
+                    Checkpoint::Folder(folder) => folder.inspect_floats(&stored, &shape),
+                    Checkpoint::Gguf(file) => packed::find(file, &stored, &shape).map(|_| ()),
+                });
+                if let (Err(error), Some(faults)) = (found, &mut self.survey) {
+                    faults.errors.push(error);
+                }
+                return Ok(Array::zeros(&[1], self.dtype)?);
+            }
+        };
         let vector = match self.checkpoint {
             Checkpoint::Folder(folder) => folder.floats(&stored, &[length], self.dtype)?,
-            Checkpoint::Gguf(file) => packed::dense(file, &stored, &[length], self.dtype)?,
+            Checkpoint::Gguf(file) => packed::dense(file, &stored, &[length], self.paired(name), self.dtype)?,
         };
         self.parameters += length;
         self.nbytes += vector.nbytes();
         Ok(vector)
     }
 
-    /// Ends the loading: gives the number of parameters and the bytes that they take.
-    ///
-    /// # Errors
-    /// When tensors are left that the model has no place for; it lists them.
-    pub fn finish(self) -> Result<(usize, usize)> {
-        if self.left.is_empty() {
-            return Ok((self.parameters, self.nbytes));
-        }
-        let shown: Vec<&str> = self.left.values().take(LISTED).map(String::as_str).collect();
-        let more = self.left.len().saturating_sub(LISTED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let message = format!("the model has no place for tensors {}{more}", shown.join(", "));
-        Err(self.checkpoint.refuse(message))
+    fn paired(&self, name: &str) -> Option<usize> {
+        self.neighbours.as_ref().and_then(|heads| heads(name))
     }
 
-    fn take(&mut self, name: &str) -> Result<String> {
-        self.left.remove(name).ok_or_else(|| missing(self.checkpoint.path(), name))
+    /// What stands for a matrix while nothing is read.
+    fn placeholder(&self) -> Result<nn::Weight> {
+        Ok(nn::Weight::Dense(Array::zeros(&[1, 1], self.dtype)?))
+    }
+
+    /// The stored name; none if it is missing and that was noted.
+    fn take(&mut self, name: &str) -> Result<Option<String>> {
+        match (self.left.remove(name), &mut self.survey) {
+            (Some(stored), _) => Ok(Some(stored)),
+            (None, Some(faults)) => {
+                faults.missing.push(name.to_owned());
+                Ok(None)
+            }
+            (None, None) => Err(missing(self.checkpoint.path(), name)),
+        }
+    }
+
+    /// Reports what the survey found.
+    fn check(&mut self) -> Result<()> {
+        let Faults { missing, mut errors } = self.survey.take().unwrap_or_default();
+        let only = missing.is_empty() && self.left.is_empty() && errors.len() == 1;
+        if let Some(error) = errors.pop_if(|_| only) {
+            return Err(error);
+        }
+        let mut parts = Vec::new();
+        match &missing[..] {
+            [] => {}
+            [name] => parts.push(format!("tensor {name} is missing")),
+            names => parts.push(format!("tensors {} are missing", listed(names.iter()))),
+        }
+        if !errors.is_empty() {
+            let path = format!("{}: ", self.checkpoint.path().display());
+            let texts = errors.iter().map(|error| {
+                let text = error.to_string();
+                text.strip_prefix(&path).map(str::to_owned).unwrap_or(text)
+            });
+            let texts: Vec<String> = texts.collect();
+            parts.push(listed(texts.iter()));
+        }
+        if !self.left.is_empty() {
+            parts.push(format!("the model has no place for tensors {}", listed(self.left.values())));
+        }
+        if parts.is_empty() { Ok(()) } else { Err(self.checkpoint.refuse(parts.join("; "))) }
     }
 
     fn count(&mut self, matrix: &nn::Weight) {
         self.parameters += matrix.shape().iter().product::<usize>();
         self.nbytes += matrix.arrays().iter().map(|array| array.nbytes()).sum::<usize>();
     }
+}
+
+impl std::fmt::Debug for Weights<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Weights")
+            .field("dtype", &self.dtype)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
+    let more = names.len().saturating_sub(LISTED);
+    let shown: Vec<&str> = names.take(LISTED).map(String::as_str).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
+}
+
+/// Matrices that are stored alike, one below the other; none if they are not.
+fn below(matrices: &[nn::Weight]) -> Result<Option<nn::Weight>> {
+    let dense: Option<Vec<&Array>> = matrices
+        .iter()
+        .map(|matrix| match matrix {
+            nn::Weight::Dense(array) => Some(array),
+            _ => None,
+        })
+        .collect();
+    let join = |arrays: &[&Array]| -> Result<Array> {
+        let joined = concatenate(arrays, 0)?;
+        joined.eval()?;
+        Ok(joined)
+    };
+    if let Some(arrays) = dense {
+        return Ok(Some(nn::Weight::Dense(join(&arrays)?)));
+    }
+    let packed: Option<Vec<&Quantized>> = matrices
+        .iter()
+        .map(|matrix| match matrix {
+            nn::Weight::Quantized(packed) => Some(packed),
+            _ => None,
+        })
+        .collect();
+    let Some(packed) = packed else { return Ok(None) };
+    let quantization: Quantization = packed[0].quantization;
+    if packed.iter().any(|packed| packed.quantization != quantization) {
+        return Ok(None);
+    }
+    let biases: Option<Vec<&Array>> = packed.iter().map(|packed| packed.biases.as_ref()).collect();
+    Ok(Some(nn::Weight::Quantized(Quantized {
+        weight: join(&packed.iter().map(|packed| &packed.weight).collect::<Vec<_>>())?,
+        scales: join(&packed.iter().map(|packed| &packed.scales).collect::<Vec<_>>())?,
+        biases: biases.map(|biases| join(&biases)).transpose()?,
+        quantization,
+    })))
 }
 
 /// Whether two matrices are stored as the same numbers.

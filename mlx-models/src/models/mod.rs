@@ -1,7 +1,14 @@
 //! The architectures, one file each, named as checkpoints name them.
 
+mod config;
+mod decoder;
 mod gemma3_text;
-mod heads;
+mod llama;
+mod parts;
+mod qwen2;
+mod qwen3;
+mod qwen3_moe;
+mod rope;
 
 use mlx_core::{Array, DType};
 
@@ -68,8 +75,13 @@ struct Architecture {
 }
 
 /// To add a model, write its file and add its line.
-const ARCHITECTURES: &[Architecture] =
-    &[Architecture { model_types: &["gemma3_text", "gemma3"], gguf: "gemma3", load: gemma3_text::load }];
+const ARCHITECTURES: &[Architecture] = &[
+    Architecture { model_types: &["gemma3_text", "gemma3"], gguf: "gemma3", load: gemma3_text::load },
+    Architecture { model_types: &["llama"], gguf: "llama", load: llama::load },
+    Architecture { model_types: &["qwen2"], gguf: "qwen2", load: qwen2::load },
+    Architecture { model_types: &["qwen3"], gguf: "qwen3", load: qwen3::load },
+    Architecture { model_types: &["qwen3_moe"], gguf: "qwen3moe", load: qwen3_moe::load },
+];
 
 /// Characters of an unknown architecture's name that an error shows, so that what is known still fits.
 const LONGEST_NAME: usize = 100;

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use mlx_sys::mlx_optional_float;
 
 use super::super::door;
-use super::{NO_ARRAY, or_none};
+use super::or_none;
 use crate::{Array, Result};
 
 pub(crate) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
@@ -24,22 +24,28 @@ pub(crate) fn layer_norm(x: &Array, weight: Option<&Array>, bias: Option<&Array>
     })
 }
 
+/// Frequencies that are given take the place of those that follow from the base.
 pub(crate) fn rope(
     x: &Array,
     dims: i32,
     traditional: bool,
-    base: f32,
+    base: Option<f32>,
+    frequencies: Option<&Array>,
     scale: f32,
     offset: i32,
 ) -> Result<Array> {
-    let base = mlx_optional_float { value: base, has_value: true };
-    door::call("rope", &[x], |out, s| {
+    let base = mlx_optional_float { value: base.unwrap_or_default(), has_value: base.is_some() };
+    let operands: Vec<&Array> = [Some(x), frequencies].into_iter().flatten().collect();
+    door::call("rope", &operands, |out, s| {
+        let frequencies = or_none(frequencies);
         // SAFETY: the handles are live for the call; empty frequencies mean that they follow from the base.
-        unsafe { mlx_sys::mlx_fast_rope(out, x.raw(), dims, traditional, base, scale, offset, NO_ARRAY, s) }
+        unsafe {
+            mlx_sys::mlx_fast_rope(out, x.raw(), dims, traditional, base, scale, offset, frequencies, s)
+        }
     })
 }
 
-/// Frequencies that are given take the place of those that follow from the base.
+/// [`rope`] with an offset that is computed.
 pub(crate) fn rope_dynamic(
     x: &Array,
     dims: i32,

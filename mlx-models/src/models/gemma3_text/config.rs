@@ -1,27 +1,18 @@
 //! Gemma 3's configuration, from `config.json` (classic or newer layout, plain or nested) or GGUF metadata.
 
-use mlx_core::nn::Rope;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
+use crate::models::config::{
+    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes,
+};
+use crate::models::rope::{RopeDefaults, RopeJson, RopeParameters, RopeScaling};
 use crate::{Checkpoint, Error, Result};
 
-/// Sizes that no real model comes near. They keep products of sizes inside 64 bits.
-const MAX_SIZE: usize = 1 << 24;
-const MAX_LAYERS: usize = 4096;
 /// Every sixth layer sees everything.
 const SLIDING_WINDOW_PATTERN: usize = 6;
-
-/// Which keys a layer's queries see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum LayerType {
-    #[serde(rename = "sliding_attention")]
-    Sliding,
-    #[serde(rename = "full_attention")]
-    Full,
-}
 
 /// What the model is made of, checked.
 #[derive(Debug)]
@@ -38,17 +29,8 @@ pub(super) struct Config {
     pub(super) sliding_window: usize,
     pub(super) max_position_embeddings: usize,
     pub(super) layer_types: Vec<LayerType>,
-    /// The output head is the embeddings, whatever else the checkpoint holds.
-    pub(super) tie_word_embeddings: bool,
     sliding_rope: RopeParameters,
     full_rope: RopeParameters,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct RopeParameters {
-    theta: f32,
-    /// Positions are divided by this.
-    factor: f32,
 }
 
 /// The fields of `config.json`, with the defaults that the reference's configuration class has.
@@ -72,28 +54,18 @@ struct Json {
     layer_types: Option<Vec<LayerType>>,
     rope_theta: f32,
     rope_local_base_freq: f32,
-    rope_scaling: Option<JsonRope>,
+    rope_scaling: Option<RopeJson>,
     rope_parameters: Option<JsonRopes>,
     final_logit_softcapping: Option<f32>,
     attn_logit_softcapping: Option<f32>,
     use_bidirectional_attention: Option<bool>,
-    tie_word_embeddings: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object")]
 struct JsonRopes {
-    sliding_attention: JsonRope,
-    full_attention: JsonRope,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(expecting = "an object")]
-struct JsonRope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f32>,
-    factor: Option<f32>,
+    sliding_attention: RopeJson,
+    full_attention: RopeJson,
 }
 
 impl Default for Json {
@@ -121,7 +93,6 @@ impl Default for Json {
             final_logit_softcapping: None,
             attn_logit_softcapping: None,
             use_bidirectional_attention: None,
-            tie_word_embeddings: None,
         }
     }
 }
@@ -169,14 +140,10 @@ impl Config {
         }
         let (sliding_rope, full_rope) = ropes(&json)?;
         let layer_types = match json.layer_types {
-            Some(types) if types.len() != json.num_hidden_layers => {
-                let (entries, layers) = (types.len(), json.num_hidden_layers);
-                return Err(format!("layer_types has {entries} entries for num_hidden_layers {layers}"));
+            Some(types) => {
+                check_layer_types(&types, json.num_hidden_layers)?;
+                types
             }
-            Some(types) if types.is_empty() || types.len() > MAX_LAYERS => {
-                return Err(layer_count(types.len()));
-            }
-            Some(types) => types,
             None => pattern(
                 json.num_hidden_layers,
                 json.sliding_window_pattern.unwrap_or(SLIDING_WINDOW_PATTERN),
@@ -194,10 +161,6 @@ impl Config {
             sliding_window: json.sliding_window,
             max_position_embeddings: json.max_position_embeddings,
             layer_types,
-            // Wrapped models say it at the top.
-            tie_word_embeddings: json
-                .tie_word_embeddings
-                .unwrap_or(config.get("tie_word_embeddings") != Some(&Value::Bool(false))),
             sliding_rope,
             full_rope,
         })
@@ -215,9 +178,9 @@ impl Config {
         // The file does not carry it: 27B, the model with 62 layers, divides by its head width, the others by head_dim.
         let query_pre_attn_scalar =
             if layers == 62 { hidden_size as f32 / heads.max(1) as f32 } else { head_dim as f32 };
-        let factor = match metadata.optional_str("gemma3.rope.scaling.type")? {
-            None | Some("none") => 1.0,
-            Some("linear") => optional("rope.scaling.factor")?.unwrap_or(1.0),
+        let scaling = match metadata.optional_str("gemma3.rope.scaling.type")? {
+            None | Some("none") => RopeScaling::None,
+            Some("linear") => RopeScaling::Linear { factor: optional("rope.scaling.factor")?.unwrap_or(1.0) },
             Some(other) => {
                 return Err(bad(format!("rope.scaling.type {other:?} is not supported; linear is")));
             }
@@ -235,18 +198,13 @@ impl Config {
             sliding_window: size("attention.sliding_window")?,
             max_position_embeddings: size("context_length")?,
             layer_types: pattern(layers, SLIDING_WINDOW_PATTERN).map_err(bad)?,
-            // Files that tie the two leave the head out.
-            tie_word_embeddings: false,
-            sliding_rope: RopeParameters {
-                theta: optional("rope.freq_base_swa")?.unwrap_or(1e4),
-                factor: 1.0,
-            },
-            full_rope: RopeParameters { theta: optional("rope.freq_base")?.unwrap_or(1e6), factor },
+            sliding_rope: RopeParameters::plain(optional("rope.freq_base_swa")?.unwrap_or(1e4)),
+            full_rope: RopeParameters { theta: optional("rope.freq_base")?.unwrap_or(1e6), scaling },
         })
     }
 
     fn validate(&self) -> Result<(), String> {
-        let sizes = [
+        check_sizes(&[
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
@@ -255,97 +213,50 @@ impl Config {
             ("head_dim", self.head_dim),
             ("sliding_window", self.sliding_window),
             ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        if let Some((name, size)) = sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
-            return Err(format!("{name} is {size}; it must lie between 1 and {MAX_SIZE}"));
-        }
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            return Err(format!(
-                "num_attention_heads {} is not a multiple of num_key_value_heads {}",
-                self.num_attention_heads, self.num_key_value_heads
-            ));
-        }
-        let (head_dim, heads) = (self.head_dim, self.num_attention_heads);
-        if !head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim is {head_dim}; it must be even"));
-        }
-        if head_dim * heads > MAX_SIZE {
-            return Err(format!(
-                "head_dim {head_dim} times num_attention_heads {heads} must not be more than {MAX_SIZE}"
-            ));
-        }
-        let ropes = [("sliding", self.sliding_rope), ("full", self.full_rope)];
-        let numbers =
-            [("rms_norm_eps", self.rms_norm_eps), ("query_pre_attn_scalar", self.query_pre_attn_scalar)]
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .chain(ropes.iter().flat_map(|(kind, rope)| {
-                    [
-                        (format!("rope_theta of {kind} layers"), rope.theta),
-                        (format!("rope factor of {kind} layers"), rope.factor),
-                    ]
-                }));
-        for (name, value) in numbers {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(format!("{name} is {value}; it must be a positive number"));
-            }
-        }
-        Ok(())
+        ])?;
+        check_heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)?;
+        check_positive(&[
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+        ])?;
+        self.sliding_rope.validate(" of sliding layers", self.head_dim)?;
+        self.full_rope.validate(" of full layers", self.head_dim)
     }
 
-    pub(super) fn rope(&self, layer_type: LayerType) -> Rope {
-        let parameters = match layer_type {
-            LayerType::Sliding => self.sliding_rope,
-            LayerType::Full => self.full_rope,
-        };
-        Rope { dims: self.head_dim as i32, base: parameters.theta, scale: 1.0 / parameters.factor }
+    pub(super) fn rope(&self, layer_type: LayerType) -> &RopeParameters {
+        match layer_type {
+            LayerType::Sliding => &self.sliding_rope,
+            LayerType::Full => &self.full_rope,
+        }
     }
 }
 
 /// Parameters for sliding and full layers: `rope_parameters`, else the classic fields, whose scaling is for full layers.
 fn ropes(json: &Json) -> Result<(RopeParameters, RopeParameters), String> {
+    let rope = |field: &str, rope: Option<&RopeJson>, theta: f32| {
+        let context = json.max_position_embeddings;
+        RopeParameters::from_json(field, rope, RopeDefaults { theta, context, original_context: None })
+    };
+    let (local, global) = (json.rope_local_base_freq, json.rope_theta);
     match &json.rope_parameters {
         Some(ropes) => Ok((
-            rope(
-                "rope_parameters.sliding_attention",
-                Some(&ropes.sliding_attention),
-                json.rope_local_base_freq,
-            )?,
-            rope("rope_parameters.full_attention", Some(&ropes.full_attention), json.rope_theta)?,
+            rope("rope_parameters.sliding_attention", Some(&ropes.sliding_attention), local)?,
+            rope("rope_parameters.full_attention", Some(&ropes.full_attention), global)?,
         )),
         None => Ok((
-            rope("rope_local_base_freq", None, json.rope_local_base_freq)?,
-            rope("rope_scaling", json.rope_scaling.as_ref(), json.rope_theta)?,
+            rope("rope_local_base_freq", None, local)?,
+            rope("rope_scaling", json.rope_scaling.as_ref(), global)?,
         )),
-    }
-}
-
-fn rope(field: &str, json: Option<&JsonRope>, theta: f32) -> Result<RopeParameters, String> {
-    let Some(json) = json else { return Ok(RopeParameters { theta, factor: 1.0 }) };
-    let theta = json.rope_theta.unwrap_or(theta);
-    match json.rope_type.as_deref() {
-        None | Some("default") => Ok(RopeParameters { theta, factor: 1.0 }),
-        Some("linear") => {
-            let factor = json.factor.ok_or_else(|| format!("{field}: linear scaling without a factor"))?;
-            Ok(RopeParameters { theta, factor })
-        }
-        Some(other) => Err(format!("{field}: rope type {other:?} is not supported; default and linear are")),
     }
 }
 
 /// Every `period`-th layer sees everything, the others slide.
 fn pattern(layers: usize, period: usize) -> Result<Vec<LayerType>, String> {
-    if !(1..=MAX_LAYERS).contains(&layers) {
-        return Err(layer_count(layers));
-    }
+    check_layers(layers)?;
     if period == 0 {
         return Err("sliding_window_pattern is 0; it must be at least 1".to_owned());
     }
     let kind =
         |layer: usize| if (layer + 1).is_multiple_of(period) { LayerType::Full } else { LayerType::Sliding };
     Ok((0..layers).map(kind).collect())
-}
-
-fn layer_count(layers: usize) -> String {
-    format!("num_hidden_layers is {layers}; it must lie between 1 and {MAX_LAYERS}")
 }

@@ -1,0 +1,73 @@
+//! Checks that the configurations of all architectures go through.
+
+use serde::Deserialize;
+
+/// Sizes that no real model comes near. They keep products of sizes inside 64 bits.
+pub(super) const MAX_SIZE: usize = 1 << 24;
+/// Layers that no real model comes near.
+pub(super) const MAX_LAYERS: usize = 4096;
+
+/// Which keys a layer's queries see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum LayerType {
+    #[serde(rename = "sliding_attention")]
+    Sliding,
+    #[serde(rename = "full_attention")]
+    Full,
+}
+
+/// # Errors
+/// For the first size that is 0, or larger than any model's.
+pub(super) fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), String> {
+    match sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
+        Some((name, size)) => Err(format!("{name} is {size}; it must lie between 1 and {MAX_SIZE}")),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
+/// For the first number that is not a positive one.
+pub(super) fn check_positive(numbers: &[(&str, f32)]) -> Result<(), String> {
+    match numbers.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+        Some((name, value)) => Err(format!("{name} is {value}; it must be a positive number")),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
+/// When queries cannot be shared out among keys, or features not be paired.
+pub(super) fn check_heads(heads: usize, kv_heads: usize, head_dim: usize) -> Result<(), String> {
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(format!(
+            "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
+        ));
+    }
+    if !head_dim.is_multiple_of(2) {
+        return Err(format!("head_dim is {head_dim}; it must be even"));
+    }
+    if head_dim * heads > MAX_SIZE {
+        return Err(format!(
+            "head_dim {head_dim} times num_attention_heads {heads} must not be more than {MAX_SIZE}"
+        ));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// When there are no layers, or more than any model has.
+pub(super) fn check_layers(layers: usize) -> Result<(), String> {
+    match layers {
+        1..=MAX_LAYERS => Ok(()),
+        layers => Err(format!("num_hidden_layers is {layers}; it must lie between 1 and {MAX_LAYERS}")),
+    }
+}
+
+/// # Errors
+/// When `layer_types` has not one entry for each layer.
+pub(super) fn check_layer_types(types: &[LayerType], layers: usize) -> Result<(), String> {
+    if types.len() != layers {
+        let entries = types.len();
+        return Err(format!("layer_types has {entries} entries for num_hidden_layers {layers}"));
+    }
+    check_layers(layers)
+}

@@ -1,0 +1,24 @@
+//! Llama 2 and 3: <https://arxiv.org/abs/2407.21783>; also SmolLM2 and others that were made like it.
+//!
+//! What makes it itself: it is the plain form of the [`decoder`]. Llama 3.1 stretches its rotary embedding by a formula of
+//! its own.
+
+use mlx_core::DType;
+
+use super::LanguageModel;
+use super::decoder::{self, AttentionBias, Family};
+use crate::{Checkpoint, Result};
+
+const LLAMA: Family = Family {
+    model_type: "llama",
+    gguf: "llama",
+    qk_norm: false,
+    bias: AttentionBias::Configured,
+    head_dim: None,
+    experts: false,
+    pairs_neighbours: true,
+};
+
+pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&LLAMA, checkpoint, dtype)
+}

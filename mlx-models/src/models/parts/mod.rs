@@ -1,0 +1,14 @@
+//! What models are made of: parts that several architectures share.
+
+mod attention;
+mod experts;
+mod head;
+mod heads;
+mod mlp;
+mod names;
+
+pub(super) use attention::{Attention, AttentionShape};
+pub(super) use experts::{Experts, ExpertsShape};
+pub(super) use head::{OutputHead, Tying};
+pub(super) use mlp::Mlp;
+pub(super) use names::from_llama_cpp;

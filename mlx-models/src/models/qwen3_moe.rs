@@ -1,0 +1,24 @@
+//! Qwen 3's mixtures of experts: <https://arxiv.org/abs/2505.09388>.
+//!
+//! What makes it itself: Qwen 3's attention, and in the place of the feed-forward layer many small ones, a few of which a
+//! router picks for each token. Single layers may stay dense.
+
+use mlx_core::DType;
+
+use super::LanguageModel;
+use super::decoder::{self, AttentionBias, Family};
+use crate::{Checkpoint, Result};
+
+const QWEN3_MOE: Family = Family {
+    model_type: "qwen3_moe",
+    gguf: "qwen3moe",
+    qk_norm: true,
+    bias: AttentionBias::Configured,
+    head_dim: None,
+    experts: true,
+    pairs_neighbours: false,
+};
+
+pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&QWEN3_MOE, checkpoint, dtype)
+}

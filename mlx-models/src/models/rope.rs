@@ -1,0 +1,285 @@
+//! How configurations describe rotary position embeddings, and how they stretch them over longer contexts.
+
+use mlx_core::Array;
+use mlx_core::nn::Rope;
+use serde::Deserialize;
+
+use crate::Result;
+use crate::gguf::GgufFile;
+
+/// What is known by name, for errors about what is not.
+const KNOWN: &str = "default, linear, llama3 and yarn are";
+
+/// One kind of layers' positions.
+#[derive(Clone, Debug)]
+pub(super) struct RopeParameters {
+    pub(super) theta: f32,
+    pub(super) scaling: RopeScaling,
+}
+
+/// How a model is made to reach further than it was first trained for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum RopeScaling {
+    /// It is not.
+    None,
+    /// Positions are divided by `factor`. (Chen et al., 2023: <https://arxiv.org/abs/2306.15595>)
+    Linear { factor: f32 },
+    /// Pairs that turn slowly are slowed down by `factor`, fast ones are not, and those between in part; as published with
+    /// Llama 3.1.
+    Llama3 { factor: f32, low_freq_factor: f32, high_freq_factor: f32, original_context: f32 },
+    /// The same by the number of turns within the original context, and larger scores.
+    /// (Peng et al., 2023: <https://arxiv.org/abs/2309.00071>)
+    Yarn {
+        factor: f32,
+        original_context: f32,
+        beta_fast: f32,
+        beta_slow: f32,
+        attention_factor: f32,
+        truncate: bool,
+    },
+    /// Pair `i` is slowed down by `factors[i]`, as GGUF files list it in the place of Llama 3's formula.
+    Factors(Vec<f32>),
+}
+
+/// `rope_scaling`, or `rope_parameters`, of a `config.json`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, expecting = "an object")]
+pub(super) struct RopeJson {
+    rope_type: Option<String>,
+    /// The older name of `rope_type`; some files have both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
+    rope_theta: Option<f32>,
+    factor: Option<f32>,
+    low_freq_factor: Option<f32>,
+    high_freq_factor: Option<f32>,
+    original_max_position_embeddings: Option<f32>,
+    beta_fast: Option<f32>,
+    beta_slow: Option<f32>,
+    attention_factor: Option<f32>,
+    mscale: Option<f32>,
+    mscale_all_dim: Option<f32>,
+    truncate: Option<bool>,
+    partial_rotary_factor: Option<f32>,
+}
+
+/// What a configuration says outside `rope_scaling` and `rope_parameters`.
+#[derive(Clone, Copy)]
+pub(super) struct RopeDefaults {
+    pub(super) theta: f32,
+    /// Positions that the model is made for.
+    pub(super) context: usize,
+    /// `original_max_position_embeddings` at the top, which goes before all else.
+    pub(super) original_context: Option<f32>,
+}
+
+impl RopeParameters {
+    pub(super) fn plain(theta: f32) -> Self {
+        RopeParameters { theta, scaling: RopeScaling::None }
+    }
+
+    /// Reads `field` of a `config.json`.
+    ///
+    /// # Errors
+    /// What is unknown or missing, naming the field.
+    pub(super) fn from_json(
+        field: &str,
+        json: Option<&RopeJson>,
+        defaults: RopeDefaults,
+    ) -> Result<Self, String> {
+        let Some(json) = json else { return Ok(Self::plain(defaults.theta)) };
+        if let Some(part) = json.partial_rotary_factor.filter(|part| *part != 1.0) {
+            return Err(format!("{field}: partial_rotary_factor is {part}; only 1 is supported"));
+        }
+        let kind = json.rope_type.as_deref().or(json.old_type.as_deref()).unwrap_or("default");
+        let required = |name: &str, value: Option<f32>| {
+            value.ok_or_else(|| format!("{field}: {kind} scaling without {name}"))
+        };
+        let original = defaults.original_context.or(json.original_max_position_embeddings);
+        let original_context = original.unwrap_or(defaults.context as f32);
+        let scaling = match kind {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear { factor: required("factor", json.factor)? },
+            "llama3" => RopeScaling::Llama3 {
+                factor: required("factor", json.factor)?,
+                low_freq_factor: required("low_freq_factor", json.low_freq_factor)?,
+                high_freq_factor: required("high_freq_factor", json.high_freq_factor)?,
+                original_context,
+            },
+            "yarn" => {
+                let factor = json.factor.unwrap_or(defaults.context as f32 / original_context);
+                RopeScaling::Yarn {
+                    factor,
+                    original_context,
+                    beta_fast: json.beta_fast.filter(|beta| *beta != 0.0).unwrap_or(32.0),
+                    beta_slow: json.beta_slow.filter(|beta| *beta != 0.0).unwrap_or(1.0),
+                    attention_factor: json.attention_factor.unwrap_or_else(|| {
+                        match (json.mscale, json.mscale_all_dim) {
+                            (Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => {
+                                yarn_scale(factor, scale) / yarn_scale(factor, all)
+                            }
+                            _ => yarn_scale(factor, 1.0),
+                        }
+                    }),
+                    truncate: json.truncate.unwrap_or(true),
+                }
+            }
+            other => return Err(format!("{field}: rope type {other:?} is not supported; {KNOWN}")),
+        };
+        Ok(RopeParameters { theta: json.rope_theta.unwrap_or(defaults.theta), scaling })
+    }
+
+    /// Reads the keys `<architecture>.rope.*`, and the tensor that lists factors where there is one.
+    pub(super) fn from_gguf(file: &GgufFile, architecture: &str, context: usize) -> Result<Self> {
+        let metadata = file.metadata();
+        let number = |key: &str| metadata.optional_f32(&format!("{architecture}.rope.{key}"));
+        let theta = number("freq_base")?.unwrap_or(1e4);
+        if file.tensor(ROPE_FACTORS).is_some() {
+            let factors = file.dequantize(ROPE_FACTORS)?;
+            return Ok(RopeParameters { theta, scaling: RopeScaling::Factors(factors) });
+        }
+        let kind = metadata.optional_str(&format!("{architecture}.rope.scaling.type"))?;
+        let factor = number("scaling.factor")?.unwrap_or(1.0);
+        let scaling = match kind {
+            None | Some("none") => RopeScaling::None,
+            Some("linear") => RopeScaling::Linear { factor },
+            Some("yarn") => {
+                let original = format!("{architecture}.rope.scaling.original_context_length");
+                let original = metadata.optional_u32(&original)?;
+                RopeScaling::Yarn {
+                    factor,
+                    original_context: original.map_or(context as f32 / factor, |length| length as f32),
+                    beta_fast: number("scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                    beta_slow: number("scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                    attention_factor: number("scaling.attn_factor")?.unwrap_or(1.0) * yarn_scale(factor, 1.0),
+                    truncate: true,
+                }
+            }
+            Some(other) => {
+                let message =
+                    format!("rope.scaling.type {other:?} is not supported; none, linear and yarn are");
+                return Err(crate::checkpoint::refuse(file.path(), message));
+            }
+        };
+        Ok(RopeParameters { theta, scaling })
+    }
+
+    /// # Errors
+    /// Which number is out of its range, `layers` saying whose.
+    pub(super) fn validate(&self, layers: &str, head_dim: usize) -> Result<(), String> {
+        let mut positive = vec![("rope_theta", self.theta)];
+        match &self.scaling {
+            RopeScaling::None => {}
+            RopeScaling::Linear { factor } => positive.push(("rope factor", *factor)),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                positive.extend([
+                    ("rope factor", *factor),
+                    ("low_freq_factor", *low_freq_factor),
+                    ("high_freq_factor", *high_freq_factor),
+                    ("original_max_position_embeddings", *original_context),
+                ]);
+                if low_freq_factor == high_freq_factor {
+                    return Err(format!(
+                        "low_freq_factor and high_freq_factor{layers} are both {low_freq_factor}"
+                    ));
+                }
+            }
+            RopeScaling::Yarn {
+                factor, original_context, beta_fast, beta_slow, attention_factor, ..
+            } => {
+                positive.extend([
+                    ("rope factor", *factor),
+                    ("original_max_position_embeddings", *original_context),
+                    ("beta_fast", *beta_fast),
+                    ("beta_slow", *beta_slow),
+                    ("attention_factor", *attention_factor),
+                ]);
+                // The correction range divides by its logarithm.
+                if self.theta == 1.0 {
+                    return Err(format!("rope_theta{layers} is 1, which yarn scaling cannot take"));
+                }
+            }
+            RopeScaling::Factors(factors) => {
+                if factors.len() != head_dim / 2 {
+                    let (found, pairs) = (factors.len(), head_dim / 2);
+                    return Err(format!(
+                        "tensor {ROPE_FACTORS} has {found} numbers for {pairs} pairs of features"
+                    ));
+                }
+                positive.extend(factors.iter().map(|factor| (ROPE_FACTORS, *factor)));
+            }
+        }
+        match positive.iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            Some((name, value)) => Err(format!("{name}{layers} is {value}; it must be a positive number")),
+            None => Ok(()),
+        }
+    }
+
+    /// What queries and keys are multiplied by, each. As it falls on both, its square belongs to the scores.
+    pub(super) fn attention_factor(&self) -> f32 {
+        match self.scaling {
+            RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        }
+    }
+
+    /// The embedding for heads of `head_dim` features.
+    pub(super) fn rope(&self, head_dim: usize) -> Result<Rope> {
+        let rope = Rope::new(head_dim as i32, self.theta);
+        let pairs = || (0..head_dim / 2).map(|pair| (pair, self.wavelength(pair, head_dim)));
+        let wavelengths: Vec<f32> = match &self.scaling {
+            RopeScaling::None => return Ok(rope),
+            RopeScaling::Linear { factor } => return Ok(Rope { scale: 1.0 / factor, ..rope }),
+            RopeScaling::Factors(factors) => {
+                pairs().map(|(pair, w)| (w * f64::from(factors[pair])) as f32).collect()
+            }
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                let [factor, low, high] = [factor, low_freq_factor, high_freq_factor].map(|f| f64::from(*f));
+                // Turns of a pair within the original context.
+                let turns = |w: f64| f64::from(*original_context) / (w * std::f64::consts::TAU);
+                let slowed = |w: f64| match turns(w) {
+                    turns if turns < low => w * factor,
+                    turns if turns > high => w,
+                    turns => {
+                        let share = (turns - low) / (high - low);
+                        w / ((1.0 - share) / factor + share)
+                    }
+                };
+                pairs().map(|(_, w)| slowed(w) as f32).collect()
+            }
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
+                // The pair that makes this many turns within the original context.
+                let pair_of = |turns: f32| {
+                    let ratio = f64::from(*original_context) / (f64::from(turns) * std::f64::consts::TAU);
+                    head_dim as f64 * ratio.ln() / (2.0 * f64::from(self.theta).ln())
+                };
+                let (mut first, mut last) = (pair_of(*beta_fast), pair_of(*beta_slow));
+                if *truncate {
+                    (first, last) = (first.floor(), last.ceil());
+                }
+                (first, last) = (first.max(0.0), last.min(head_dim as f64 - 1.0));
+                // A range without width would divide by zero.
+                let width = if first == last { 0.001 } else { last - first };
+                let slowed = |(pair, w): (usize, f64)| {
+                    let share = ((pair as f64 - first) / width).clamp(0.0, 1.0);
+                    w / (share / f64::from(*factor) + (1.0 - share))
+                };
+                pairs().map(|pair| slowed(pair) as f32).collect()
+            }
+        };
+        Ok(Rope { wavelengths: Some(Array::from_slice(&wavelengths, &[head_dim as i32 / 2])?), ..rope })
+    }
+
+    /// Positions for a turn of a pair, divided by 2π: `theta^(2 pair / head_dim)`.
+    fn wavelength(&self, pair: usize, head_dim: usize) -> f64 {
+        f64::from(self.theta).powf(2.0 * pair as f64 / head_dim as f64)
+    }
+}
+
+/// The tensor in which GGUF files list factors.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// `0.1 scale ln(factor) + 1`, the temperature that YaRN recommends.
+fn yarn_scale(factor: f32, scale: f32) -> f32 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
+}
