@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// Names that an error lists before it only counts.
 const LISTED: usize = 8;
+/// Faults after which a survey ends: a configuration may claim thousands of layers.
+const MOST: usize = 1000;
 
 /// Heads whose rows pair neighbours, by the name of a tensor.
 type Neighbours = Box<dyn Fn(&str) -> Option<usize>>;
@@ -33,6 +35,13 @@ pub struct Weights<'c> {
 struct Faults {
     missing: Vec<String>,
     errors: Vec<Error>,
+}
+
+impl Faults {
+    /// So many that what follows would not tell more.
+    fn are_many(&self) -> bool {
+        self.missing.len() >= MOST
+    }
 }
 
 impl<'c> Weights<'c> {
@@ -75,7 +84,10 @@ impl<'c> Weights<'c> {
     pub fn assign<M>(mut self, make: impl Fn(&mut Self) -> Result<M>) -> Result<M> {
         let all = self.left.clone();
         self.survey = Some(Faults::default());
-        make(&mut self)?;
+        let made = make(&mut self);
+        if !self.survey.as_ref().is_some_and(Faults::are_many) {
+            made?;
+        }
         self.check()?;
         (self.survey, self.left) = (None, all);
         (self.parameters, self.nbytes) = (0, 0);
@@ -208,15 +220,15 @@ impl<'c> Weights<'c> {
         };
         let quantization = match (quantization, &mut self.survey) {
             (Ok(quantization), _) => quantization,
-            (Err(error), Some(faults)) => {
+            (Err(error), Some(faults)) if is_about_tensors(&error) => {
                 faults.errors.push(error);
+                self.drop_parts(&base);
                 return self.placeholder();
             }
-            (Err(error), None) => return Err(error),
+            (Err(error), _) => return Err(error),
         };
         if quantization.is_some() {
-            self.left.remove(&format!("{base}.scales"));
-            self.left.remove(&format!("{base}.biases"));
+            self.drop_parts(&base);
         }
         if self.survey.is_some() {
             return self.placeholder();
@@ -255,6 +267,12 @@ impl<'c> Weights<'c> {
         Ok(vector)
     }
 
+    /// Takes what belongs to a quantized matrix beside its codes.
+    fn drop_parts(&mut self, base: &str) {
+        self.left.remove(&format!("{base}.scales"));
+        self.left.remove(&format!("{base}.biases"));
+    }
+
     fn paired(&self, name: &str) -> Option<usize> {
         self.neighbours.as_ref().and_then(|heads| heads(name))
     }
@@ -270,7 +288,7 @@ impl<'c> Weights<'c> {
             (Some(stored), _) => Ok(Some(stored)),
             (None, Some(faults)) => {
                 faults.missing.push(name.to_owned());
-                Ok(None)
+                if faults.are_many() { Err(missing(self.checkpoint.path(), name)) } else { Ok(None) }
             }
             (None, None) => Err(missing(self.checkpoint.path(), name)),
         }
@@ -290,10 +308,12 @@ impl<'c> Weights<'c> {
             names => parts.push(format!("tensors {} are missing", listed(names.iter()))),
         }
         if !errors.is_empty() {
-            let path = format!("{}: ", self.checkpoint.path().display());
-            let texts = errors.iter().map(|error| {
-                let text = error.to_string();
-                text.strip_prefix(&path).map(str::to_owned).unwrap_or(text)
+            let texts = errors.into_iter().map(|error| match error {
+                Error::Checkpoint { path, message } if path == self.checkpoint.path() => message,
+                Error::Checkpoint { path, message } => {
+                    format!("{}: {message}", path.file_name().unwrap_or_default().to_string_lossy())
+                }
+                other => other.to_string(),
             });
             let texts: Vec<String> = texts.collect();
             parts.push(listed(texts.iter()));
@@ -317,6 +337,12 @@ impl std::fmt::Debug for Weights<'_> {
             .field("left", &self.left)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether other tensors may have the same fault, which an error should then list. What is wrong with a configuration is
+/// said once.
+fn is_about_tensors(error: &Error) -> bool {
+    matches!(error, Error::Checkpoint { path, .. } if path.extension().is_none_or(|kind| kind != "json"))
 }
 
 fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {

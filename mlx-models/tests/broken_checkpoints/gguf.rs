@@ -194,14 +194,23 @@ fn scales_that_are_no_numbers_are_named() {
     for (name, ty, block, bytes) in SCALED {
         for half in [0x7c00_u16, 0xfc00, 0x7e00] {
             let mut draft = GgufDraft::classic();
-            number(&mut draft, "gemma3.embedding_length", 256);
-            let blocks = 96 * 256 / block as usize;
+            // Rows of whole blocks: the model is made wide where nothing else depends on it.
+            number(&mut draft, "gemma3.feed_forward_length", 256);
+            for layer in 0..8 {
+                for (part, shape) in [("gate", vec![32, 256]), ("up", vec![32, 256]), ("down", vec![256, 32])]
+                {
+                    let zeros = (shape, 0, vec![0; 4 * 32 * 256]);
+                    *tensor(&mut draft, &format!("blk.{layer}.ffn_{part}.weight")) = zeros;
+                }
+            }
+            let blocks = 32 * 256 / block as usize;
             // All is zero but the last block, where every aligned half is infinite or no number.
             let mut data = vec![0; (blocks - 1) * bytes];
             data.extend(half.to_le_bytes().into_iter().cycle().take(bytes));
-            *tensor(&mut draft, EMBED) = (vec![256, 96], ty, data);
+            let damaged = "blk.3.ffn_down.weight";
+            *tensor(&mut draft, damaged) = (vec![256, 32], ty, data);
             let (_folder, path) = draft.write();
-            assert_refused(&format!("{name} with {half:#x}"), &path, &[EMBED, name]);
+            assert_refused(&format!("{name} with {half:#x}"), &path, &[damaged, name]);
         }
     }
 }

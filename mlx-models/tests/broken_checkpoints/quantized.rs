@@ -23,7 +23,17 @@ const CASES: &[Case] = &[
         &["config.json", "group_size -64"],
     ),
     ("huge bits", |d| set(d, json!({"group_size": 64, "bits": u64::MAX})), &["config.json", "bits 1844"]),
-    ("mxfp4", |d| set(d, json!({"group_size": 32, "bits": 4, "mode": "mxfp4"})), &["config.json", "mxfp4"]),
+    ("mxfp5", |d| set(d, json!({"group_size": 32, "bits": 4, "mode": "mxfp5"})), &["config.json", "mxfp5"]),
+    (
+        "mxfp4 in groups of 64",
+        |d| set(d, json!({"group_size": 64, "bits": 4, "mode": "mxfp4"})),
+        &["config.json", "mxfp4", "groups of 32"],
+    ),
+    (
+        "affine called mxfp4",
+        |d| set(d, json!({"group_size": 32, "bits": 4, "mode": "mxfp4"})),
+        &["embed_tokens.scales", "[96, 1]", "[96, 2]"],
+    ),
     (
         "a mode of a megabyte",
         |d| set(d, json!({"group_size": 64, "bits": 4, "mode": "m".repeat(1 << 20)})),
@@ -54,7 +64,7 @@ const CASES: &[Case] = &[
     (
         "an override of mxfp4",
         |d| own(d, json!({"group_size": 32, "bits": 4, "mode": "mxfp4"})),
-        &[UP, "mxfp4"],
+        &[UP, "scales", "[192, 2]"],
     ),
     ("an override that denies", |d| own(d, json!(false)), &["config.json", UP, "false", "scales exists"]),
     ("no scales", |d| remove(d, "scales"), &[UP, "shape [192, 8]"]),

@@ -45,7 +45,6 @@ const CASES: &[Case] = &[
     ("an unsigned projection", |d| d.tensor(Q_PROJ).dtype = DType::U32, &[Q_PROJ, "uint32", "floats"]),
     ("integer embeddings", |d| d.tensor(EMBED).dtype = DType::I32, &[EMBED, "int32", "floats"]),
     ("an integer norm", |d| d.tensor(NORM).dtype = DType::U32, &[NORM, "uint32", "floats"]),
-    ("another head", |d| head(d, 2.0), &["lm_head.weight", "tie_word_embeddings"]),
     (
         "a head of another shape",
         |d| {
@@ -98,7 +97,7 @@ fn logits(draft: &Draft) -> (usize, Vec<f32>) {
 }
 
 #[test]
-fn a_head_is_dropped_if_equal_and_used_if_the_configuration_unties_it() {
+fn a_head_is_dropped_if_equal_and_used_if_not_whatever_the_configuration_says() {
     let tied = Draft::of("gemma3-classic");
     let (parameters, expected) = logits(&tied);
     for flag in [json!(true), json!(false), json!(null)] {
@@ -107,12 +106,27 @@ fn a_head_is_dropped_if_equal_and_used_if_the_configuration_unties_it() {
         assert_eq!(logits(&draft), (parameters, expected.clone()), "no head");
         head(&mut draft, 1.0);
         assert_eq!(logits(&draft), (parameters, expected.clone()), "a second copy");
+        head(&mut draft, 2.0);
+        let doubled: Vec<f32> = expected.iter().map(|logit| logit * 2.0).collect();
+        assert_eq!(logits(&draft), (parameters + 96 * 32, doubled), "another head");
     }
-    let mut draft = tied.clone();
-    draft.config["tie_word_embeddings"] = json!(false);
-    head(&mut draft, 2.0);
-    let doubled: Vec<f32> = expected.iter().map(|logit| logit * 2.0).collect();
-    assert_eq!(logits(&draft), (parameters + 96 * 32, doubled));
+}
+
+#[test]
+fn all_that_does_not_fit_is_listed_at_once() {
+    let mut draft = Draft::of("gemma3-classic");
+    remove(&mut draft, Q_PROJ);
+    remove(&mut draft, NORM);
+    cut(&mut draft, "model.norm.weight", &[31]);
+    copy(&mut draft, "model.layers.0.input_layernorm.weight", "surplus");
+    let words = [
+        Q_PROJ,
+        NORM,
+        "are missing",
+        "tensor model.norm.weight has shape [31]",
+        "no place for tensors surplus",
+    ];
+    assert_refused("four faults", draft.write().path(), &words);
 }
 
 #[test]
@@ -124,9 +138,5 @@ fn a_quantized_head_is_dropped_if_equal() {
     }
     assert_eq!(logits(&draft), logits(&tied));
     draft.tensor("lm_head.weight").data[7] ^= 1;
-    assert_refused(
-        "another quantized head",
-        draft.write().path(),
-        &["lm_head.weight", "tie_word_embeddings"],
-    );
+    assert_ne!(logits(&draft), logits(&tied));
 }
