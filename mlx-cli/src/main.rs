@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, generate, logits, tokenize};
+use crate::commands::{bench, convert, generate, logits, perplexity, tensor, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -30,8 +30,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Convert(convert::Args),
     Generate(generate::Args),
     Logits(logits::Args),
+    Perplexity(perplexity::Args),
+    Tensor(tensor::Args),
     Tokenize(tokenize::Args),
 }
 
@@ -52,8 +55,11 @@ fn run(command: Command) -> Result<(), Failure> {
     kernels::from_environment()?;
     match command {
         Command::Bench(args) => bench::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Logits(args) => logits::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Tensor(args) => tensor::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     }
 }

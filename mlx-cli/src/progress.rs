@@ -36,6 +36,12 @@ impl FetchBar {
     }
 }
 
+/// Says on standard error what was done.
+pub(crate) fn note(text: &str) {
+    // Nothing fails for want of a reader.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Shows the fetching that a backend does while it loads a model.
 pub(crate) fn of_loading() -> impl Fn(&LoadProgress) + Send + Sync {
     let bar = Mutex::new(FetchBar::default());

@@ -2,7 +2,7 @@
 
 use mlx_core::{Array, DType, eval, memory};
 
-use crate::sampling::{Sampled, Sampler};
+use crate::sampling::{Sampled, Sampler, logprob};
 use crate::{Error, KvCache, LanguageModel, Result};
 
 /// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
@@ -119,6 +119,31 @@ fn forward(model: &dyn LanguageModel, chunk: &[u32], caches: &mut [KvCache]) -> 
 /// Logits of hidden states `[1, l, D]`, flat.
 fn logits(model: &dyn LanguageModel, hidden: &Array) -> Result<Vec<f32>> {
     Ok(model.logits(hidden)?.as_type(DType::F32)?.to_vec()?)
+}
+
+/// How well the model foresees `tokens`: the exponential of the mean negative log-likelihood of each but the first.
+///
+/// # Errors
+/// When there are fewer than two tokens or more than the model's context holds, an id lies outside the vocabulary, or
+/// computing fails.
+pub fn perplexity(model: &dyn LanguageModel, tokens: &[u32]) -> Result<f64> {
+    let (vocab, context) = (model.shape().vocab_size, model.shape().context_len);
+    if tokens.len() < 2 || tokens.len() > context {
+        let message =
+            format!("{} tokens; perplexity takes from 2 to the model's context of {context}", tokens.len());
+        return Err(Error::Option { option: "tokens", message });
+    }
+    let (mut position, mut total) = (0, 0.0);
+    for_each_logits(model, tokens, |rows| {
+        for row in rows.chunks(vocab) {
+            position += 1;
+            if let Some(next) = tokens.get(position) {
+                total -= f64::from(logprob(row, *next)?);
+            }
+        }
+        Ok(())
+    })?;
+    Ok((total / (tokens.len() - 1) as f64).exp())
 }
 
 /// Logits of every position of `tokens`, a chunk at a time: `each` gets the rows `[l, V]` of a chunk, flat.

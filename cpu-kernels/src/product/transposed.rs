@@ -40,7 +40,7 @@ pub fn product_transposed<T: Float>(isa: Isa, x: &[T], rows: Rows, weights: Matr
         with_scratch(BLOCK * k + HEIGHT, |block| {
             for first in (0..n).step_by(BLOCK) {
                 let count = BLOCK.min(n - first);
-                weights.visit(Unpack { isa, first, columns: k, block: &mut block[..count * k] });
+                Unpack { isa, first, columns: k, block: &mut block[..count * k] }.run(weights);
                 for (panel, sums) in panels.chunks_exact(n * WIDTH).zip(sums.chunks_exact_mut(padded)) {
                     let panel = &panel[first * WIDTH..][..count * WIDTH];
                     for (start, sums) in (0..k).step_by(HEIGHT).zip(sums.as_chunks_mut::<HEIGHT>().0) {

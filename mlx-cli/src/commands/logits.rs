@@ -1,7 +1,7 @@
 //! `mlx logits`: what a model computes for given tokens.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mlx_core::io::{TensorView, write_safetensors};
 use mlx_core::{DType, kernels};
@@ -10,7 +10,7 @@ use mlx_models::{LanguageModel, Sequence, for_each_logits};
 
 use crate::args::{DeviceArg, TokenIds};
 use crate::failure::Failure;
-use crate::progress;
+use crate::{output, progress};
 
 const BYTES: usize = size_of::<f32>();
 
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    check_out(&args.out)?;
+    output::check_file(&args.out)?;
     let path = progress::locate(&args.model)?;
     let rows = || {
         let loaded = mlx_models::load(&path, None)?;
@@ -54,18 +54,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let tensor = TensorView { name: "logits", dtype: DType::F32, shape: &rows.shape, data: &rows.bytes };
     Ok(write_safetensors(&args.out, &[tensor], &BTreeMap::new())?)
-}
-
-/// Fails for a missing folder now rather than after the work.
-fn check_out(out: &Path) -> Result<(), Failure> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Failure::new(format!("--out {}: {} is no folder", out.display(), folder.display())));
-    }
-    if out.is_dir() {
-        return Err(Failure::new(format!("--out {}: is a folder", out.display())));
-    }
-    Ok(())
 }
 
 /// Rows of logits as a file holds them.

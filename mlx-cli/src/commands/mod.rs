@@ -1,6 +1,9 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod convert;
 pub(crate) mod generate;
 pub(crate) mod logits;
+pub(crate) mod perplexity;
+pub(crate) mod tensor;
 pub(crate) mod tokenize;

@@ -5,9 +5,11 @@
 
 mod bench;
 mod binary;
+mod convert;
 mod errors;
 #[cfg(feature = "mlx-backend")]
 mod generate;
 mod logits;
+mod perplexity;
 mod support;
 mod tokenize;

@@ -12,7 +12,8 @@ use crate::gguf::GgufFile;
 use crate::{Error, Result};
 
 pub use folder::Folder;
-pub use weights::Weights;
+pub(crate) use weights::{Listener, same_matrix};
+pub use weights::{Parameter, Weights};
 
 /// Characters of an error message, half of them before and half behind what is left out: a file's own text.
 const MAX_MESSAGE: usize = 1000;
@@ -57,16 +58,6 @@ impl Checkpoint {
             Checkpoint::Folder(folder) => folder.model_type(),
             Checkpoint::Gguf(file) => file.metadata().str("general.architecture"),
         }
-    }
-
-    /// The tensors under the names that `rename` gives them; `None` drops a tensor that the model does not use.
-    ///
-    /// `dtype` is what the model computes in, whatever the weights are stored as.
-    ///
-    /// # Errors
-    /// When a header is broken, or two tensors get one name.
-    pub fn weights(&self, dtype: DType, rename: impl Fn(&str) -> Option<String>) -> Result<Weights<'_>> {
-        Weights::new(self, dtype, rename)
     }
 
     /// The dtype that the checkpoint's weights suggest to compute in.

@@ -1,5 +1,6 @@
 //! Handing a checkpoint's tensors to a model, each exactly once.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use mlx_core::{Array, DType, Quantization, Quantized, concatenate, nn};
@@ -15,6 +16,25 @@ const MOST: usize = 1000;
 /// Heads whose rows pair neighbours, by the name of a tensor.
 type Neighbours = Box<dyn Fn(&str) -> Option<usize>>;
 
+/// Who gets parameters in place of a model, by the names under which Hugging Face's and MLX's checkpoints have them.
+#[derive(Clone, Copy)]
+pub(crate) struct Listener<'c> {
+    /// Which are read at all.
+    pub(crate) wants: &'c dyn Fn(&str) -> bool,
+    pub(crate) tell: &'c RefCell<dyn FnMut(&str, Parameter) -> Result<()> + 'c>,
+}
+
+/// A parameter of a model.
+#[derive(Clone, Debug)]
+pub enum Parameter {
+    /// Of a norm, or a bias.
+    Vector(Array),
+    /// Of a linear map, or a table.
+    Matrix(nn::Weight),
+    /// Of the same linear map in several experts.
+    Stacked(nn::Stacked),
+}
+
 /// The tensors of a checkpoint by the names that the model knows them under.
 ///
 /// A model takes what it needs inside [`assign`](Self::assign), which refuses what is missing, misshapen or left over.
@@ -26,6 +46,8 @@ pub struct Weights<'c> {
     left: BTreeMap<String, String>,
     /// What is wrong, while nothing but headers is looked at; afterwards tensors are read.
     survey: Option<Faults>,
+    /// Gets the tensors, one by one, in place of the model.
+    listener: Option<Listener<'c>>,
     parameters: usize,
     nbytes: usize,
 }
@@ -45,9 +67,10 @@ impl Faults {
 }
 
 impl<'c> Weights<'c> {
-    pub(super) fn new(
+    pub(crate) fn new(
         checkpoint: &'c Checkpoint,
         dtype: DType,
+        listener: Option<Listener<'c>>,
         rename: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let mut left = BTreeMap::new();
@@ -64,7 +87,16 @@ impl<'c> Weights<'c> {
             Checkpoint::Folder(folder) => folder.names().try_for_each(&mut add)?,
             Checkpoint::Gguf(file) => file.tensors().try_for_each(|tensor| add(&tensor.name))?,
         }
-        Ok(Weights { checkpoint, dtype, neighbours: None, left, survey: None, parameters: 0, nbytes: 0 })
+        Ok(Weights {
+            checkpoint,
+            dtype,
+            neighbours: None,
+            left,
+            survey: None,
+            listener,
+            parameters: 0,
+            nbytes: 0,
+        })
     }
 
     /// Puts rows in the order that RoPE wants which pairs halves: those of tensors for which `heads` gives a number of
@@ -126,7 +158,7 @@ impl<'c> Weights<'c> {
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
         let matrix = self.take_matrix(name, &shape)?;
         self.count(&matrix);
-        Ok(matrix)
+        if self.tell(name, || Parameter::Matrix(matrix.clone()))? { self.placeholder() } else { Ok(matrix) }
     }
 
     /// The linear map `path.weight` of `[rows, columns]`, with `path.bias` of `[rows]` if it has one.
@@ -150,7 +182,10 @@ impl<'c> Weights<'c> {
         shape: [usize; 2],
     ) -> Result<Option<nn::Weight>> {
         let matrix = self.take_matrix(name, &shape)?;
-        if self.survey.is_some() || equal(&matrix, other)? {
+        if self.survey.is_some() || self.tell(name, || Parameter::Matrix(matrix.clone()))? {
+            return Ok(None);
+        }
+        if equal(&matrix, other)? {
             return Ok(None);
         }
         self.count(&matrix);
@@ -191,7 +226,12 @@ impl<'c> Weights<'c> {
             self.take_matrix(&format!("{path}.switch_mlp.{name}.weight"), &shape)?
         };
         self.count(&weight);
-        Ok(nn::Stacked { weight, count })
+        let stacked = nn::Stacked { weight, count };
+        let name = format!("{path}.switch_mlp.{name}.weight");
+        if self.tell(&name, || Parameter::Stacked(stacked.clone()))? {
+            return Ok(nn::Stacked { weight: self.placeholder()?, count: 1 });
+        }
+        Ok(stacked)
     }
 
     /// The upper or the lower half of each of the matrices `[experts, 2 * rows, columns]`.
@@ -212,6 +252,9 @@ impl<'c> Weights<'c> {
 
     /// Matrices `[.., rows, columns]` one below the other.
     fn take_matrix(&mut self, name: &str, shape: &[usize]) -> Result<nn::Weight> {
+        if self.is_unwanted(name) {
+            return self.placeholder();
+        }
         let Some(stored) = self.take(name)? else { return self.placeholder() };
         let base = name.strip_suffix(".weight").unwrap_or(name).to_owned();
         let quantization = match self.checkpoint {
@@ -244,6 +287,34 @@ impl<'c> Weights<'c> {
     /// # Errors
     /// When it is missing, has another shape, or cannot be read.
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Array> {
+        let vector = self.take_vector(name, length)?;
+        if self.tell(name, || Parameter::Vector(vector.clone()))? {
+            return Ok(Array::zeros(&[1], self.dtype)?);
+        }
+        Ok(vector)
+    }
+
+    /// The vector `name` plus one. Hugging Face's layout has it without the one, GGUF files have it with it.
+    ///
+    /// # Errors
+    /// As [`vector`](Self::vector).
+    pub fn vector_above_one(&mut self, name: &str, length: usize) -> Result<Array> {
+        let stored = self.take_vector(name, length)?;
+        let one = stored.scalar_like(1.0)?;
+        let has_one = matches!(self.checkpoint, Checkpoint::Gguf(_));
+        let without = if has_one { stored.subtract(&one)? } else { stored.clone() };
+        if self.tell(name, || Parameter::Vector(without))? {
+            return Ok(Array::zeros(&[1], self.dtype)?);
+        }
+        let above = if has_one { stored } else { stored.add(&one)? };
+        above.eval()?;
+        Ok(above)
+    }
+
+    fn take_vector(&mut self, name: &str, length: usize) -> Result<Array> {
+        if self.is_unwanted(name) {
+            return Ok(Array::zeros(&[1], self.dtype)?);
+        }
         let stored = match (self.take(name)?, &mut self.survey) {
             (Some(stored), None) => stored,
             (stored, _) => {
@@ -271,6 +342,25 @@ impl<'c> Weights<'c> {
     fn drop_parts(&mut self, base: &str) {
         self.left.remove(&format!("{base}.scales"));
         self.left.remove(&format!("{base}.biases"));
+    }
+
+    /// Gives a parameter to the listener. Whether there is one, and the model can do without it.
+    fn tell(&self, name: &str, parameter: impl FnOnce() -> Parameter) -> Result<bool> {
+        match self.listener {
+            Some(listener) if self.survey.is_none() => {
+                if (listener.wants)(name) {
+                    (listener.tell.borrow_mut())(name, parameter())?;
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a parameter need not be read, as nobody is to get it. Parts of stacked ones are read always.
+    fn is_unwanted(&self, name: &str) -> bool {
+        let part = name.contains(".experts.") || name.contains(".switch_mlp.");
+        self.survey.is_none() && !part && self.listener.is_some_and(|listener| !(listener.wants)(name))
     }
 
     fn paired(&self, name: &str) -> Option<usize> {
@@ -388,6 +478,11 @@ fn below(matrices: &[nn::Weight]) -> Result<Option<nn::Weight>> {
         biases: biases.map(|biases| join(&biases)).transpose()?,
         quantization,
     })))
+}
+
+/// Whether two matrices are stored as the same numbers, if that can be told.
+pub(crate) fn same_matrix(a: &nn::Weight, b: &nn::Weight) -> Option<bool> {
+    equal(a, b).ok()
 }
 
 /// Whether two matrices are stored as the same numbers.

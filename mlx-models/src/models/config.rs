@@ -1,6 +1,7 @@
 //! Checks that the configurations of all architectures go through.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// Sizes that no real model comes near. They keep products of sizes inside 64 bits.
 pub(super) const MAX_SIZE: usize = 1 << 24;
@@ -14,6 +15,13 @@ pub(super) enum LayerType {
     Sliding,
     #[serde(rename = "full_attention")]
     Full,
+}
+
+/// A number as people write it: the shortest decimal that stands for it, with a point only if it needs one.
+pub(super) fn decimal(value: f32) -> Value {
+    let text = value.to_string();
+    let whole = text.parse::<i64>().map(Value::from);
+    whole.or_else(|_| text.parse::<f64>().map(Value::from)).unwrap_or(Value::Null)
 }
 
 /// # Errors

@@ -14,11 +14,12 @@ mod config;
 
 use mlx_core::nn::{Embedding, RmsNorm, geglu_tanh};
 use mlx_core::{Array, DType};
+use serde_json::Value;
 
 use self::config::Config;
 use super::config::LayerType;
 use super::parts::{Attention, AttentionShape, Mlp, OutputHead, Tying, from_llama_cpp};
-use super::{LanguageModel, ModelShape};
+use super::{LanguageModel, ModelShape, Source};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
 
@@ -88,6 +89,7 @@ struct Gemma3 {
     layer_types: Vec<LayerType>,
     sliding_window: i32,
     shape: ModelShape,
+    config: Value,
 }
 
 impl Gemma3 {
@@ -118,6 +120,7 @@ impl Gemma3 {
                 weight_bytes: weights.nbytes(),
                 dtype: weights.dtype(),
             },
+            config: config.to_json(),
         })
     }
 }
@@ -129,6 +132,10 @@ impl LanguageModel for Gemma3 {
 
     fn shape(&self) -> &ModelShape {
         &self.shape
+    }
+
+    fn config(&self) -> Value {
+        self.config.clone()
     }
 
     fn make_caches(&self) -> Vec<KvCache> {
@@ -153,28 +160,21 @@ impl LanguageModel for Gemma3 {
     }
 }
 
-/// Gemma's norms scale by `1 + weight`. GGUF files have the one added already.
+/// Gemma's norms scale by `1 + weight`.
 fn norm(weights: &mut Weights<'_>, path: &str, length: usize, eps: f32) -> Result<RmsNorm> {
-    let weight = weights.vector(&format!("{path}.weight"), length)?;
-    let weight = match weights.checkpoint() {
-        Checkpoint::Folder(_) => weight.add(&weight.scalar_like(1.0)?)?,
-        Checkpoint::Gguf(_) => weight,
-    };
-    weight.eval()?;
-    Ok(RmsNorm { weight, eps })
+    Ok(RmsNorm { weight: weights.vector_above_one(&format!("{path}.weight"), length)?, eps })
 }
 
-pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
-    let config = Config::read(checkpoint)?;
-    let dtype = match dtype {
-        Some(dtype) => dtype,
-        None => checkpoint.dtype("embed_tokens")?,
-    };
+pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    let config = Config::read(source.checkpoint)?;
     // Gemma 3's activations outgrow float16, whose largest number is 65504.
-    let dtype = if dtype == DType::F16 { DType::F32 } else { dtype };
-    let weights = match checkpoint {
-        Checkpoint::Folder(_) => checkpoint.weights(dtype, from_hugging_face)?,
-        Checkpoint::Gguf(_) => checkpoint.weights(dtype, from_gguf)?,
+    let dtype = match source.dtype()? {
+        DType::F16 if source.listener.is_none() => DType::F32,
+        dtype => dtype,
+    };
+    let weights = match source.checkpoint {
+        Checkpoint::Folder(_) => source.weights(dtype, from_hugging_face)?,
+        Checkpoint::Gguf(_) => source.weights(dtype, from_gguf)?,
     };
     Ok(Box::new(weights.assign(|weights| Gemma3::new(&config, weights))?))
 }

@@ -3,14 +3,13 @@
 //! What makes it itself: it is the plain form of the [`decoder`]. Llama 3.1 stretches its rotary embedding by a formula of
 //! its own.
 
-use mlx_core::DType;
-
-use super::LanguageModel;
 use super::decoder::{self, AttentionBias, Family};
-use crate::{Checkpoint, Result};
+use super::{LanguageModel, Source};
+use crate::Result;
 
 const LLAMA: Family = Family {
     model_type: "llama",
+    class: "LlamaForCausalLM",
     gguf: "llama",
     qk_norm: false,
     bias: AttentionBias::Configured,
@@ -19,6 +18,6 @@ const LLAMA: Family = Family {
     pairs_neighbours: true,
 };
 
-pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
-    decoder::load(&LLAMA, checkpoint, dtype)
+pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&LLAMA, source)
 }

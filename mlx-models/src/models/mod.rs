@@ -10,9 +10,12 @@ mod qwen3;
 mod qwen3_moe;
 mod rope;
 
-use mlx_core::{Array, DType};
+use std::cell::RefCell;
 
-use crate::checkpoint::unsupported;
+use mlx_core::{Array, DType};
+use serde_json::Value;
+
+use crate::checkpoint::{Listener, Parameter, Weights, unsupported};
 use crate::{Checkpoint, Error, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
@@ -25,6 +28,9 @@ pub trait LanguageModel {
 
     /// Sizes that callers need to know.
     fn shape(&self) -> &ModelShape;
+
+    /// The configuration as a `config.json` that holds nothing but the model: no quantization, no token ids.
+    fn config(&self) -> Value;
 
     /// Empty caches for one sequence, one for each layer.
     fn make_caches(&self) -> Vec<KvCache>;
@@ -62,8 +68,32 @@ pub struct ModelShape {
     pub dtype: DType,
 }
 
-/// Makes a model of a checkpoint, to compute in the dtype that is given or in its own.
-type Load = fn(&Checkpoint, Option<DType>) -> Result<Box<dyn LanguageModel>>;
+/// What a model is made of, and what for.
+struct Source<'c> {
+    checkpoint: &'c Checkpoint,
+    /// What to compute in, if not what the checkpoint suggests.
+    dtype: Option<DType>,
+    /// Gets the parameters, in place of the model.
+    listener: Option<Listener<'c>>,
+}
+
+impl<'c> Source<'c> {
+    /// What to compute in.
+    fn dtype(&self) -> Result<DType> {
+        self.dtype.map_or_else(|| self.checkpoint.dtype("embed_tokens"), Ok)
+    }
+
+    /// The tensors under the names that `rename` gives them; `None` drops a tensor that the model does not use.
+    ///
+    /// # Errors
+    /// When two tensors get one name.
+    fn weights(&self, dtype: DType, rename: impl Fn(&str) -> Option<String>) -> Result<Weights<'c>> {
+        Weights::new(self.checkpoint, dtype, self.listener, rename)
+    }
+}
+
+/// Makes a model.
+type Load = fn(&Source<'_>) -> Result<Box<dyn LanguageModel>>;
 
 /// How one architecture is recognised and loaded.
 struct Architecture {
@@ -130,7 +160,53 @@ pub fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn Lan
         let message = format!("models do not compute in {dtype}; float16, bfloat16 and float32 are possible");
         return Err(Error::Option { option: "dtype", message });
     }
-    (find(checkpoint)?.load)(checkpoint, dtype)
+    (find(checkpoint)?.load)(&Source { checkpoint, dtype, listener: None })
+}
+
+/// Gives each parameter of a checkpoint's model to `listener`, one by one, under the name that it has in Hugging Face's and
+/// MLX's checkpoints; then the model's configuration, as [`LanguageModel::config`].
+///
+/// Weights are in `dtype`, unless they are packed. A head that is the embeddings a second time is given like any other.
+///
+/// # Errors
+/// As [`load`], and those of `listener`.
+pub fn for_each_parameter(
+    checkpoint: &Checkpoint,
+    dtype: DType,
+    listener: impl FnMut(&str, Parameter) -> Result<()>,
+) -> Result<Value> {
+    listen(checkpoint, dtype, &|_| true, listener)
+}
+
+/// The one parameter `name` of a checkpoint's model, by the name that [`for_each_parameter`] gives it.
+///
+/// # Errors
+/// As [`load`], and when there is no such parameter.
+pub fn parameter(checkpoint: &Checkpoint, name: &str, dtype: DType) -> Result<Parameter> {
+    let mut found = None;
+    let wanted = |other: &str| other == name;
+    listen(checkpoint, dtype, &wanted, |_, parameter| {
+        found = Some(parameter);
+        Ok(())
+    })?;
+    found.ok_or_else(|| {
+        let name: String = name.chars().take(LONGEST_NAME).collect();
+        checkpoint.refuse(format!(
+            "no parameter {name:?}; names are like model.embed_tokens.weight and model.layers.0.self_attn.q_proj.weight"
+        ))
+    })
+}
+
+fn listen(
+    checkpoint: &Checkpoint,
+    dtype: DType,
+    wants: &dyn Fn(&str) -> bool,
+    listener: impl FnMut(&str, Parameter) -> Result<()>,
+) -> Result<Value> {
+    let tell = RefCell::new(listener);
+    let listener = Listener { wants, tell: &tell };
+    Ok((find(checkpoint)?.load)(&Source { checkpoint, dtype: Some(dtype), listener: Some(listener) })?
+        .config())
 }
 
 /// Refuses caches that were made for a model with another number of layers, which would silently skip some, and those

@@ -2,14 +2,13 @@
 //!
 //! What makes it itself: queries, keys and values have a bias, and some models let their upper layers slide.
 
-use mlx_core::DType;
-
-use super::LanguageModel;
 use super::decoder::{self, AttentionBias, Family};
-use crate::{Checkpoint, Result};
+use super::{LanguageModel, Source};
+use crate::Result;
 
 const QWEN2: Family = Family {
     model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
     gguf: "qwen2",
     qk_norm: false,
     bias: AttentionBias::QueriesKeysValues,
@@ -18,6 +17,6 @@ const QWEN2: Family = Family {
     pairs_neighbours: false,
 };
 
-pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
-    decoder::load(&QWEN2, checkpoint, dtype)
+pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&QWEN2, source)
 }

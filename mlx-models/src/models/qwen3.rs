@@ -3,14 +3,13 @@
 //! What makes it itself: queries and keys go through an RMSNorm over the features of each head, in the place of Qwen 2's
 //! biases; heads are 128 wide, whatever the width of the model.
 
-use mlx_core::DType;
-
-use super::LanguageModel;
 use super::decoder::{self, AttentionBias, Family};
-use crate::{Checkpoint, Result};
+use super::{LanguageModel, Source};
+use crate::Result;
 
 const QWEN3: Family = Family {
     model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
     gguf: "qwen3",
     qk_norm: true,
     bias: AttentionBias::Configured,
@@ -19,6 +18,6 @@ const QWEN3: Family = Family {
     pairs_neighbours: false,
 };
 
-pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
-    decoder::load(&QWEN3, checkpoint, dtype)
+pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&QWEN3, source)
 }

@@ -3,14 +3,13 @@
 //! What makes it itself: Qwen 3's attention, and in the place of the feed-forward layer many small ones, a few of which a
 //! router picks for each token. Single layers may stay dense.
 
-use mlx_core::DType;
-
-use super::LanguageModel;
 use super::decoder::{self, AttentionBias, Family};
-use crate::{Checkpoint, Result};
+use super::{LanguageModel, Source};
+use crate::Result;
 
 const QWEN3_MOE: Family = Family {
     model_type: "qwen3_moe",
+    class: "Qwen3MoeForCausalLM",
     gguf: "qwen3moe",
     qk_norm: true,
     bias: AttentionBias::Configured,
@@ -19,6 +18,6 @@ const QWEN3_MOE: Family = Family {
     pairs_neighbours: false,
 };
 
-pub(super) fn load(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<Box<dyn LanguageModel>> {
-    decoder::load(&QWEN3_MOE, checkpoint, dtype)
+pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    decoder::load(&QWEN3_MOE, source)
 }

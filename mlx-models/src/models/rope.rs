@@ -3,7 +3,9 @@
 use mlx_core::Array;
 use mlx_core::nn::Rope;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
+use super::config::decimal;
 use crate::Result;
 use crate::gguf::GgufFile;
 
@@ -129,6 +131,44 @@ impl RopeParameters {
         Ok(RopeParameters { theta: json.rope_theta.unwrap_or(defaults.theta), scaling })
     }
 
+    /// Writes `rope_theta` and `rope_scaling` into a configuration, as older releases have them and newer ones read them.
+    pub(super) fn write(&self, config: &mut Map<String, Value>) {
+        config.insert("rope_theta".to_owned(), decimal(self.theta));
+        let scaling = match &self.scaling {
+            RopeScaling::None => Value::Null,
+            RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": decimal(*factor)}),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
+                "rope_type": "llama3",
+                "factor": decimal(*factor),
+                "low_freq_factor": decimal(*low_freq_factor),
+                "high_freq_factor": decimal(*high_freq_factor),
+                "original_max_position_embeddings": *original_context as u64,
+            }),
+            RopeScaling::Yarn {
+                factor,
+                original_context,
+                beta_fast,
+                beta_slow,
+                attention_factor,
+                truncate,
+            } => json!({
+                "rope_type": "yarn",
+                "factor": decimal(*factor),
+                "original_max_position_embeddings": *original_context as u64,
+                "beta_fast": decimal(*beta_fast),
+                "beta_slow": decimal(*beta_slow),
+                "attention_factor": decimal(*attention_factor),
+                "truncate": truncate,
+            }),
+            RopeScaling::Factors(factors) => match self.formula(factors) {
+                Some(formula) => return formula.write(config),
+                // Nobody knows this type, and an error that says so is better than other numbers.
+                None => json!({"rope_type": "factors", "factors": factors}),
+            },
+        };
+        config.insert("rope_scaling".to_owned(), scaling);
+    }
+
     /// Reads the keys `<architecture>.rope.*`, and the tensor that lists factors where there is one.
     pub(super) fn from_gguf(file: &GgufFile, architecture: &str, context: usize) -> Result<Self> {
         let metadata = file.metadata();
@@ -233,20 +273,7 @@ impl RopeParameters {
             RopeScaling::Factors(factors) => {
                 pairs().map(|(pair, w)| (w * f64::from(factors[pair])) as f32).collect()
             }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
-                let [factor, low, high] = [factor, low_freq_factor, high_freq_factor].map(|f| f64::from(*f));
-                // Turns of a pair within the original context.
-                let turns = |w: f64| f64::from(*original_context) / (w * std::f64::consts::TAU);
-                let slowed = |w: f64| match turns(w) {
-                    turns if turns < low => w * factor,
-                    turns if turns > high => w,
-                    turns => {
-                        let share = (turns - low) / (high - low);
-                        w / ((1.0 - share) / factor + share)
-                    }
-                };
-                pairs().map(|(_, w)| slowed(w) as f32).collect()
-            }
+            RopeScaling::Llama3 { .. } => pairs().map(|(_, w)| self.slowed(w) as f32).collect(),
             RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, truncate, .. } => {
                 // The pair that makes this many turns within the original context.
                 let pair_of = |turns: f32| {
@@ -268,6 +295,49 @@ impl RopeParameters {
             }
         };
         Ok(Rope { wavelengths: Some(Array::from_slice(&wavelengths, &[head_dim as i32 / 2])?), ..rope })
+    }
+
+    /// The formula of Llama 3 that makes a list of factors, if one does: with the numbers of all its releases but for the
+    /// original context, which may be any power of two.
+    fn formula(&self, factors: &[f32]) -> Option<RopeParameters> {
+        let factor = factors.iter().copied().fold(1.0, f32::max);
+        let formulas = (5..=20).map(|power| RopeParameters {
+            theta: self.theta,
+            scaling: RopeScaling::Llama3 {
+                factor,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_context: (1u32 << power) as f32,
+            },
+        });
+        let head_dim = 2 * factors.len();
+        let makes = |formula: &RopeParameters| {
+            let same = |(pair, factor): (usize, &f32)| {
+                let w = formula.wavelength(pair, head_dim);
+                (formula.slowed(w) / w / f64::from(*factor) - 1.0).abs() < 1e-4
+            };
+            factors.iter().enumerate().all(same)
+        };
+        formulas.into_iter().find(makes)
+    }
+
+    /// What Llama 3's scaling makes of a wavelength.
+    fn slowed(&self, w: f64) -> f64 {
+        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } =
+            self.scaling
+        else {
+            return w;
+        };
+        let [factor, low, high] = [factor, low_freq_factor, high_freq_factor].map(f64::from);
+        // Turns of the pair within the original context.
+        match f64::from(original_context) / (w * std::f64::consts::TAU) {
+            turns if turns < low => w * factor,
+            turns if turns > high => w,
+            turns => {
+                let share = (turns - low) / (high - low);
+                w / ((1.0 - share) / factor + share)
+            }
+        }
     }
 
     /// Positions for a turn of a pair, divided by 2π: `theta^(2 pair / head_dim)`.

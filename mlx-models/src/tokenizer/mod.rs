@@ -24,6 +24,7 @@
 
 mod byte_level;
 mod decoding;
+mod export;
 mod file;
 mod guard;
 mod merges;

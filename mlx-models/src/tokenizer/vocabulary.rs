@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use tokenizers::AddedToken;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
@@ -10,6 +11,8 @@ use super::decoding::Decoding;
 use super::merges::{Piece, merges_from_scores};
 use super::model::{BpeParts, Merge};
 use super::pipeline::Parts;
+use crate::Error;
+use crate::gguf::GgufFile;
 
 /// How a GGUF vocabulary cuts text into tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +90,51 @@ enum TokenType {
 const SPACE: &str = "▁";
 
 impl Vocabulary {
+    /// Reads the `tokenizer.*` keys of a GGUF file.
+    ///
+    /// # Errors
+    /// When a key that must be there is not, has another type, or names a kind of vocabulary that is not supported.
+    pub fn of(file: &GgufFile) -> Result<Self, Error> {
+        let metadata = file.metadata();
+        let id = |name: &str| metadata.optional_u32(&format!("tokenizer.ggml.{name}_token_id"));
+        let flag = |name: &str| metadata.optional_bool(&format!("tokenizer.ggml.{name}"));
+        let kind = metadata.str("tokenizer.ggml.model")?;
+        let kind = VocabularyKind::from_name(kind).ok_or_else(|| Error::Gguf {
+            path: file.path().to_owned(),
+            message: format!("tokenizer.ggml.model {kind:?} is not supported; llama and gpt2 are"),
+        })?;
+        Ok(Self {
+            kind,
+            tokens: metadata.string_array("tokenizer.ggml.tokens")?.to_vec(),
+            scores: metadata.optional_f32_array("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
+            token_types: metadata
+                .optional_i32_array("tokenizer.ggml.token_type")?
+                .unwrap_or_default()
+                .to_vec(),
+            merges: metadata.optional_string_array("tokenizer.ggml.merges")?.unwrap_or_default().to_vec(),
+            pre: metadata.optional_str("tokenizer.ggml.pre")?.map(str::to_owned),
+            bos_id: id("bos")?,
+            eos_id: id("eos")?,
+            eot_id: id("eot")?,
+            unk_id: id("unknown")?,
+            pad_id: id("padding")?,
+            add_bos: flag("add_bos_token")?,
+            add_eos: flag("add_eos_token")?,
+            add_space_prefix: flag("add_space_prefix")?,
+            chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
+        })
+    }
+
+    /// The content of the `tokenizer.json` that says the same.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_vocabulary`](crate::Tokenizer::from_vocabulary).
+    pub fn to_tokenizer_json(&self) -> Result<Value, Error> {
+        self.parts()
+            .and_then(|parts| parts.to_json())
+            .map_err(|message| Error::Tokenizer { origin: "GGUF vocabulary".to_owned(), message })
+    }
+
     pub(super) fn parts(&self) -> Result<Parts, String> {
         let types = self.types()?;
         let add_eos = self.add_eos.unwrap_or(false);

@@ -1,13 +1,13 @@
 //! The configuration of such a decoder, from `config.json` (classic or newer layout) or GGUF metadata.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{AttentionBias, Family};
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
 use crate::models::config::{
-    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes,
+    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
 use crate::models::parts::{ExpertsShape, Tying};
 use crate::models::rope::{RopeDefaults, RopeJson, RopeParameters};
@@ -207,6 +207,52 @@ impl Config {
             experts,
             layers: vec![sees_all; layers],
         })
+    }
+
+    /// `config.json` in the layout of older releases, which newer ones read as well.
+    pub(super) fn to_json(&self, family: &Family) -> Value {
+        let mut config = Map::new();
+        let mut set = |field: &str, value: Value| {
+            config.insert(field.to_owned(), value);
+        };
+        set("architectures", json!([family.class]));
+        set("model_type", json!(family.model_type));
+        set("vocab_size", json!(self.vocab_size));
+        set("hidden_size", json!(self.hidden_size));
+        set("intermediate_size", json!(self.intermediate_size));
+        set("num_hidden_layers", json!(self.layers.len()));
+        set("num_attention_heads", json!(self.num_attention_heads));
+        set("num_key_value_heads", json!(self.num_key_value_heads));
+        set("head_dim", json!(self.head_dim));
+        set("hidden_act", json!("silu"));
+        set("max_position_embeddings", json!(self.max_position_embeddings));
+        set("rms_norm_eps", decimal(self.rms_norm_eps));
+        if family.bias == AttentionBias::Configured {
+            set("attention_bias", json!(self.qkv_bias));
+            set("mlp_bias", json!(self.mlp_bias));
+        }
+        if let Some(window) = self.layers.iter().find_map(|layer| layer.window) {
+            let types = self.layers.iter().map(|layer| match layer.window {
+                Some(_) => "sliding_attention",
+                None => "full_attention",
+            });
+            set("use_sliding_window", json!(true));
+            set("sliding_window", json!(window));
+            set("layer_types", json!(types.collect::<Vec<_>>()));
+            let first = self.layers.iter().position(|layer| layer.window.is_some());
+            set("max_window_layers", json!(first));
+        }
+        if let Some(experts) = &self.experts {
+            let dense = self.layers.iter().enumerate().filter(|(_, layer)| !layer.experts);
+            set("num_experts", json!(experts.num_experts));
+            set("num_experts_per_tok", json!(experts.num_experts_per_tok));
+            set("moe_intermediate_size", json!(experts.intermediate_size));
+            set("norm_topk_prob", json!(experts.norm_topk_prob));
+            set("decoder_sparse_step", json!(1));
+            set("mlp_only_layers", json!(dense.map(|(index, _)| index).collect::<Vec<_>>()));
+        }
+        self.rope.write(&mut config);
+        Value::Object(config)
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -9,12 +9,13 @@
 
 mod config;
 
+use mlx_core::Array;
 use mlx_core::nn::{Embedding, RmsNorm, swiglu};
-use mlx_core::{Array, DType};
+use serde_json::Value;
 
 use self::config::{Config, Layer};
 use super::parts::{Attention, AttentionShape, Experts, Mlp, OutputHead, from_llama_cpp};
-use super::{LanguageModel, ModelShape};
+use super::{LanguageModel, ModelShape, Source};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
 
@@ -22,6 +23,8 @@ use crate::{Checkpoint, KvCache, Result};
 pub(super) struct Family {
     /// `model_type` in configurations.
     pub(super) model_type: &'static str,
+    /// The class in transformers.
+    pub(super) class: &'static str,
     /// What the metadata keys of GGUF files begin with.
     pub(super) gguf: &'static str,
     /// Queries and keys go through a norm before they turn.
@@ -125,6 +128,7 @@ struct Decoder {
     windows: Vec<Option<i32>>,
     model_type: &'static str,
     shape: ModelShape,
+    config: Value,
 }
 
 impl Decoder {
@@ -153,6 +157,7 @@ impl Decoder {
                 weight_bytes: weights.nbytes(),
                 dtype: weights.dtype(),
             },
+            config: config.to_json(family),
         })
     }
 }
@@ -164,6 +169,10 @@ impl LanguageModel for Decoder {
 
     fn shape(&self) -> &ModelShape {
         &self.shape
+    }
+
+    fn config(&self) -> Value {
+        self.config.clone()
     }
 
     fn make_caches(&self) -> Vec<KvCache> {
@@ -185,18 +194,14 @@ impl LanguageModel for Decoder {
 }
 
 /// Loads a checkpoint of `family`.
-pub(super) fn load(
-    family: &Family,
-    checkpoint: &Checkpoint,
-    dtype: Option<DType>,
-) -> Result<Box<dyn LanguageModel>> {
-    let config = Config::read(family, checkpoint)?;
-    let dtype = dtype.map_or_else(|| checkpoint.dtype("embed_tokens"), Ok)?;
-    let weights = match checkpoint {
-        Checkpoint::Folder(_) => checkpoint.weights(dtype, from_hugging_face)?,
-        Checkpoint::Gguf(_) => checkpoint.weights(dtype, from_gguf)?,
+pub(super) fn load(family: &Family, source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
+    let config = Config::read(family, source.checkpoint)?;
+    let dtype = source.dtype()?;
+    let weights = match source.checkpoint {
+        Checkpoint::Folder(_) => source.weights(dtype, from_hugging_face)?,
+        Checkpoint::Gguf(_) => source.weights(dtype, from_gguf)?,
     };
-    let weights = match checkpoint {
+    let weights = match source.checkpoint {
         Checkpoint::Gguf(_) if family.pairs_neighbours => {
             let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
             weights.with_paired_neighbours(move |name| {

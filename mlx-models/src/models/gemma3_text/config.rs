@@ -1,12 +1,12 @@
 //! Gemma 3's configuration, from `config.json` (classic or newer layout, plain or nested) or GGUF metadata.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
 use crate::models::config::{
-    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes,
+    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
 use crate::models::rope::{RopeDefaults, RopeJson, RopeParameters, RopeScaling};
 use crate::{Checkpoint, Error, Result};
@@ -201,6 +201,40 @@ impl Config {
             sliding_rope: RopeParameters::plain(optional("rope.freq_base_swa")?.unwrap_or(1e4)),
             full_rope: RopeParameters { theta: optional("rope.freq_base")?.unwrap_or(1e6), scaling },
         })
+    }
+
+    /// `config.json` as Gemma 3 was released with; layers that do not follow a pattern are listed one by one.
+    pub(super) fn to_json(&self) -> Value {
+        let layers = self.layer_types.len();
+        let period = (1..=layers).find(|period| pattern(layers, *period).as_ref() == Ok(&self.layer_types));
+        let types = self.layer_types.iter().map(|kind| match kind {
+            LayerType::Sliding => "sliding_attention",
+            LayerType::Full => "full_attention",
+        });
+        let mut config = Map::new();
+        for (field, value) in [
+            ("architectures", json!(["Gemma3ForCausalLM"])),
+            ("model_type", json!("gemma3_text")),
+            ("vocab_size", json!(self.vocab_size)),
+            ("hidden_size", json!(self.hidden_size)),
+            ("intermediate_size", json!(self.intermediate_size)),
+            ("num_hidden_layers", json!(layers)),
+            ("num_attention_heads", json!(self.num_attention_heads)),
+            ("num_key_value_heads", json!(self.num_key_value_heads)),
+            ("head_dim", json!(self.head_dim)),
+            ("hidden_activation", json!("gelu_pytorch_tanh")),
+            ("max_position_embeddings", json!(self.max_position_embeddings)),
+            ("rms_norm_eps", decimal(self.rms_norm_eps)),
+            ("query_pre_attn_scalar", decimal(self.query_pre_attn_scalar)),
+            ("sliding_window", json!(self.sliding_window)),
+            ("sliding_window_pattern", json!(period)),
+            ("layer_types", json!(types.collect::<Vec<_>>())),
+            ("rope_local_base_freq", decimal(self.sliding_rope.theta)),
+        ] {
+            config.insert(field.to_owned(), value);
+        }
+        self.full_rope.write(&mut config);
+        Value::Object(config)
     }
 
     fn validate(&self) -> Result<(), String> {
