@@ -98,7 +98,12 @@ impl Folder {
             let ending = format!("{name}.{suffix}");
             self.tensors.keys().find(|tensor| tensor.ends_with(&ending))
         };
-        let stored = stored("scales").or_else(|| stored("weight"));
+        // Scales of other modes than the affine one are bytes; what is beside them tells then.
+        let is_float = |name: &&String| self.find(name).is_ok_and(|(_, info)| info.dtype.is_float());
+        let beside = || self.tensors.keys().find(|tensor| tensor.ends_with("norm.weight"));
+        let scales =
+            stored("scales").map(|scales| Some(scales).filter(is_float).or_else(beside).unwrap_or(scales));
+        let stored = scales.or_else(|| stored("weight"));
         let stored = stored.ok_or_else(|| missing(&self.path, &format!("{name}.weight")))?;
         let (file, info) = self.find(stored)?;
         if !info.dtype.is_float() {
