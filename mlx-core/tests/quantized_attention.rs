@@ -122,6 +122,13 @@ fn what_does_not_go_together_is_an_error() {
     let attend = |q: &Array, k: &Quantized, v: &Quantized, mask| {
         quantized_attention(q, k, v, 1.0, mask).map(|out| out.shape().to_vec())
     };
+    let none = |array: &Array| array.slice_axis(3, 0, 0).unwrap();
+    let empty = Quantized {
+        weight: none(&good.weight),
+        scales: none(&good.scales),
+        biases: good.biases.as_ref().map(none),
+        quantization: how,
+    };
     assert_eq!(attend(&q, &good, &good, AttentionMask::None).unwrap(), [2, 4, 1, 32]);
     for (q, k, v) in [
         (&queries(&[2, 3, 1, 32]), &good, &good),
@@ -133,6 +140,7 @@ fn what_does_not_go_together_is_an_error() {
         (&q, &good, &pack(&[2, 4, 5, 32])),
         (&q, &pack(&[5, 32]), &pack(&[5, 32])),
         (&q, &part(&good, 2, 2), &part(&good, 2, 2)),
+        (&q, &good, &empty),
     ] {
         for mask in [AttentionMask::None, AttentionMask::Causal] {
             assert!(attend(q, k, v, mask).is_err(), "{q:?}");

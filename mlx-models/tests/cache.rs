@@ -182,6 +182,9 @@ impl Case {
         assert!(worst <= TOLERANCE, "{}, a step of {length}: {worst}", self.describe());
         assert_eq!(self.cache.offset(), self.reference.length(), "{}", self.describe());
         self.longest = self.longest.max(self.cache.offset());
+        // What is promised: the last 64 tokens of what was ever read.
+        let promised = (self.longest - 64).max(0);
+        assert!(self.cache.offset() < promised || self.cache.can_truncate(promised), "{}", self.describe());
         self.check_memory();
     }
 
@@ -199,12 +202,15 @@ impl Case {
 
     fn take_back(&mut self) {
         let (offset, before) = (self.cache.offset(), self.cache.nbytes());
-        // Mostly a few tokens, which is what mostly happens.
-        let length = if self.random.within(0, 3) == 0 {
-            self.random.within(0, offset)
-        } else {
-            (offset - self.random.within(0, 9)).max(0)
+        // A few tokens, which is what mostly happens; to where it is just possible and just not; and anywhere.
+        let length = match self.random.within(0, 6) {
+            0 => self.cache.shortest_prefix(),
+            1 => self.cache.shortest_prefix() - 1,
+            2 => self.longest - 64,
+            3 => self.random.within(0, offset),
+            _ => offset - self.random.within(0, 9),
         };
+        let length = length.clamp(0, offset);
         // By definition: no window, nothing left, or not further back than what is promised.
         let promised = self.reference.window.is_none() || length == 0 || length >= self.longest - 64;
         let possible = self.cache.can_truncate(length);

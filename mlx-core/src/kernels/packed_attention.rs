@@ -1,9 +1,15 @@
 //! Attention over packed keys and values.
+//!
+//! One query reads keys and values as they are packed, by the products for packed weights. For many, the keys and values
+//! of one head are unpacked at a time, into memory that the next head uses again, and the kernel for floats does the rest:
+//! as products, they would write down all scores, `[L, S]`, and unpack the values again for every few rows. So the cache
+//! is never unpacked as a whole.
 
 use std::borrow::Cow;
 
-use cpu_kernels::product::{Affine, Matrix, Output, Precision, Rows, product, product_transposed};
-use cpu_kernels::{Float, Isa, softmax};
+use cpu_kernels::attention::{Attention, HeadOrder, Mask, attention};
+use cpu_kernels::product::{Affine, Matrix, Output, Precision, Rows, product, product_transposed, unpack};
+use cpu_kernels::{Float, Heads, Isa, softmax, threads};
 
 use super::attention::Seen;
 use super::memory::{self, Floats, is_supported, with_float};
@@ -29,7 +35,7 @@ pub(crate) fn quantized_attention(
     };
     let layouts = [Layout::of(keys.quantization)?, Layout::of(values.quantization)?];
     let float = |array: &Array| is_supported(array.dtype());
-    if !float(queries) || !are_used() || queries.size() == 0 {
+    if !float(queries) || !are_used() {
         return None;
     }
     let inputs: Vec<&Array> = [queries].into_iter().chain(keys.arrays()).chain(values.arrays()).collect();
@@ -130,6 +136,10 @@ impl Kernel for PackedAttention {
     }
 }
 
+/// Positions of values that a thread adds up by itself. The sums of the parts are then added in order, so the result does
+/// not depend on the threads.
+const PART: usize = 512;
+
 impl PackedAttention {
     fn attend<T: Float>(
         &self,
@@ -139,44 +149,93 @@ impl PackedAttention {
         values: &Held<'_>,
         output: &mut [T],
     ) -> Result<()> {
-        let isa = Isa::best();
         let group = heads / keys.heads;
-        // A single row for each head is too little to read the keys for, so the heads that share keys go together. More
-        // rows go a head at a time, which bounds the memory that the scores take.
-        let together = if length == 1 { group } else { 1 };
-        let rows = Rows { sequences: together, length };
-        let mut scores = vec![0.0f32; rows.count() * keys.length];
-        let mut weights = scores.clone();
-        let mut attended = vec![0.0f32; rows.count() * values.columns];
-        for first in (0..batch * heads).step_by(together) {
-            let (sequence, head) = (first / heads, first % heads / group);
-            let queries = &queries[first * length * width..][..rows.count() * width];
-            let scaled: Vec<f32> = queries.iter().map(|x| x.to_f32() * self.scale).collect();
-            let to_scores = Output { weights: keys.matrix(sequence, head)?, out: &mut scores };
-            product(isa, &scaled, rows, &mut [to_scores], Precision::Exact);
-            for (row, scores) in scores.chunks_exact_mut(keys.length).enumerate() {
-                let (from, to) = self.visible(row % length, length, keys.length);
-                scores[..from].fill(f32::NEG_INFINITY);
-                scores[to..].fill(f32::NEG_INFINITY);
+        // Queries and results of the heads that share keys.
+        let queries = queries.chunks_exact(group * length * width);
+        let outputs = output.chunks_exact_mut(group * length * values.columns);
+        let mut attended = vec![0.0; group * length * values.columns];
+        let mut room = [Vec::new(), Vec::new()];
+        for (index, (queries, output)) in queries.zip(outputs).enumerate().take(batch * keys.heads) {
+            let place = (index / keys.heads, index % keys.heads);
+            let queries: Vec<f32> = queries.iter().map(|x| x.to_f32()).collect();
+            if length == 1 {
+                self.one(queries, (keys, values), place, &mut attended)?;
+            } else {
+                self.many(&queries, [group, length], (keys, values), place, &mut room, &mut attended)?;
             }
-            softmax::softmax(isa, &scores, keys.length, &mut weights);
-            product_transposed(isa, &weights, rows, values.matrix(sequence, head)?, &mut attended);
-            let output = &mut output[first * length * values.columns..][..attended.len()];
-            for (to, from) in output.iter_mut().zip(&attended) {
-                *to = T::from_f32(*from);
-            }
+            output.iter_mut().zip(&attended).for_each(|(to, from)| *to = T::from_f32(*from));
         }
         Ok(())
     }
 
-    /// The keys that query `index` of `length` sees, of which the last stands at the last key.
-    fn visible(&self, index: usize, length: usize, keys: usize) -> (usize, usize) {
-        let end = (keys + index + 1).saturating_sub(length);
-        match self.seen {
-            Seen::Causal => (0, end),
-            Seen::Window(window) => (end.saturating_sub(window as usize), end),
-            Seen::All | Seen::Where | Seen::Added => (0, keys),
+    /// One query of each head, `[group, Dh]`, into `[group, Dv]`.
+    fn one(
+        &self,
+        mut queries: Vec<f32>,
+        (keys, values): (&Held<'_>, &Held<'_>),
+        place: (usize, usize),
+        attended: &mut [f32],
+    ) -> Result<()> {
+        let isa = Isa::best();
+        let (count, group) = (keys.length, queries.len() / keys.columns);
+        // The query stands at the last key and sees those up to there.
+        let from = match self.seen {
+            Seen::Window(window) => count.saturating_sub(window as usize),
+            _ => 0,
+        };
+        queries.iter_mut().for_each(|x| *x *= self.scale);
+        let mut scores = vec![0.0; group * (count - from)];
+        let to_scores = Output { weights: keys.matrix(place, from, count)?, out: &mut scores };
+        let rows = Rows { sequences: group, length: 1 };
+        product(isa, &queries, rows, &mut [to_scores], Precision::Exact);
+        let mut weights = vec![0.0; scores.len()];
+        softmax::softmax(isa, &scores, count - from, &mut weights);
+
+        let mut parts = Vec::new();
+        for start in (from..count).step_by(PART) {
+            let end = count.min(start + PART);
+            let of_part = weights.chunks_exact(count - from).flat_map(|row| &row[start - from..end - from]);
+            parts.push((of_part.copied().collect::<Vec<f32>>(), values.matrix(place, start, end)?));
         }
+        let mut sums = vec![0.0; parts.len() * attended.len()];
+        let work = parts.into_iter().zip(sums.chunks_exact_mut(attended.len())).collect();
+        threads::for_each(work, |((weights, values), sums)| {
+            product_transposed(isa, &weights, rows, values, sums);
+        });
+        attended.fill(0.0);
+        for sums in sums.chunks_exact(attended.len()) {
+            attended.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+        Ok(())
+    }
+
+    /// Many queries of each head, `[group, L, Dh]`, into `[group, L, Dv]`.
+    fn many(
+        &self,
+        queries: &[f32],
+        [group, length]: [usize; 2],
+        (keys, values): (&Held<'_>, &Held<'_>),
+        place: (usize, usize),
+        [k, v]: &mut [Vec<f32>; 2],
+        attended: &mut [f32],
+    ) -> Result<()> {
+        let isa = Isa::best();
+        let count = keys.length;
+        k.resize(count * keys.columns, 0.0);
+        v.resize(count * values.columns, 0.0);
+        unpack(isa, keys.matrix(place, 0, count)?, k);
+        unpack(isa, values.matrix(place, 0, count)?, v);
+        let mask = match self.seen {
+            Seen::Causal => Mask::Causal,
+            Seen::Window(window) => Mask::Window(window as usize),
+            Seen::All | Seen::Where | Seen::Added => Mask::None,
+        };
+        let options = Attention { scale: self.scale, mask, order: HeadOrder::HeadsFirst };
+        let q = Heads::contiguous(queries, [1, group, length, keys.columns]);
+        let k = Heads::contiguous(k, [1, 1, count, keys.columns]);
+        let v = Heads::contiguous(v, [1, 1, count, values.columns]);
+        attention(isa, q, k, v, options, attended);
+        Ok(())
     }
 }
 
@@ -211,18 +270,20 @@ impl<'a> Held<'a> {
         })
     }
 
-    fn matrix(&self, sequence: usize, head: usize) -> Result<Matrix<'_>> {
-        let begin = |strides: [usize; 2]| sequence * strides[0] + head * strides[1];
-        let words = self.length * (self.columns / 32 * self.bits);
-        let groups = self.length * (self.columns / self.group_size);
+    /// Rows `from` to below `to` of a sequence and a head.
+    fn matrix(&self, (sequence, head): (usize, usize), from: usize, to: usize) -> Result<Matrix<'_>> {
+        let (words, groups) = (self.columns / 32 * self.bits, self.columns / self.group_size);
+        let first = |strides: [usize; 2], row: usize| sequence * strides[0] + head * strides[1] + from * row;
+        let count = to - from;
+        let codes = self.codes.0.get(first(self.codes.1, words)..).and_then(|c| c.get(..count * words));
         let parts = Affine {
-            codes: self.codes.0.get(begin(self.codes.1)..).and_then(|c| c.get(..words)).ok_or_else(misfit)?,
-            scales: self.scales.0.range(begin(self.scales.1), groups).ok_or_else(misfit)?,
-            biases: self.biases.0.range(begin(self.biases.1), groups).ok_or_else(misfit)?,
+            codes: codes.ok_or_else(misfit)?,
+            scales: self.scales.0.range(first(self.scales.1, groups), count * groups).ok_or_else(misfit)?,
+            biases: self.biases.0.range(first(self.biases.1, groups), count * groups).ok_or_else(misfit)?,
             group_size: self.group_size,
             bits: self.bits,
         };
-        Matrix::affine([self.length, self.columns], parts).map_err(|_| misfit())
+        Matrix::affine([count, self.columns], parts).map_err(|_| misfit())
     }
 }
 

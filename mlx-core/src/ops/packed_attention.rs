@@ -32,12 +32,12 @@ fn check(queries: &Array, keys: &Quantized, values: &Quantized, mask: AttentionM
     let refuse = |message| Err(Error::Shape { op: OP, message });
     require_float(OP, queries)?;
     let width = keys.require(OP)?;
-    values.require(OP)?;
+    let width_of_values = values.require(OP)?;
     let (shape, k, v) = (queries.shape(), keys.weight.shape(), values.weight.shape());
     let together = match (shape, k, v) {
         (&[batch, heads, _, columns], &[kb, kv_heads, length, _], &[vb, vh, others, _]) => {
             let same = batch == kb && kb == vb && kv_heads == vh && length == others && columns == width;
-            same && kv_heads > 0 && heads % kv_heads == 0
+            same && kv_heads > 0 && heads % kv_heads == 0 && width_of_values > 0
         }
         _ => false,
     };
