@@ -43,7 +43,7 @@ enum Store {
 /// Keys and values that a step sees.
 enum Seen {
     Plain([Array; 2]),
-    Packed([Quantized; 2]),
+    Packed(Box<[Quantized; 2]>),
 }
 
 impl KvCache {
@@ -96,7 +96,8 @@ impl KvCache {
     /// queries `[B, Hq, L, Dh]`, keys and values `[B, Hkv, L, Dh]`, the result as the queries.
     ///
     /// Each token sees the earlier positions and its own, those in the window where there is one. A cache that packs sees
-    /// its own token packed too, so results do not depend on how a prompt is cut into steps.
+    /// its own token packed too, so results do not depend on how a prompt is cut into steps (but for the step at whose
+    /// beginning it first packs, where [`CacheConfig::start`] is not 0).
     ///
     /// # Errors
     /// When the shapes do not belong together or differ from those of earlier calls, as dtypes may not either, or when
@@ -108,7 +109,7 @@ impl KvCache {
         let (store, seen) = self.extended(keys, values, length)?;
         let attended = match &seen {
             Seen::Plain([keys, values]) => scaled_dot_product_attention(queries, keys, values, scale, mask)?,
-            Seen::Packed([keys, values]) => quantized_attention(queries, keys, values, scale, mask)?,
+            Seen::Packed(seen) => quantized_attention(queries, &seen[0], &seen[1], scale, mask)?,
         };
         // The old handles go here, so MLX may write into their memory.
         self.store = Some(store);
@@ -142,7 +143,7 @@ impl KvCache {
         };
         let rows = [&Packed::of(keys, quantization)?, &Packed::of(values, quantization)?];
         let (buffers, seen) = Buffers::extended(old, rows, length, kept, window)?;
-        Ok((Store::Packed(buffers), Seen::Packed(seen.map(Packed::quantized))))
+        Ok((Store::Packed(buffers), Seen::Packed(Box::new(seen.map(Packed::quantized)))))
     }
 
     /// How the next step packs what the cache holds, if it does.
@@ -205,12 +206,10 @@ impl KvCache {
         };
         for ((name, new), old) in [("keys", keys), ("values", values)].into_iter().zip(held) {
             if new.row() != old {
-                let (new_dtype, [batch, heads, width]) = (new.dtype(), old.1);
-                let old = format!("{}[{batch}, {heads}, .., {width}]", old.0);
-                return refuse(
-                    "attend",
-                    format!("{name} {new_dtype}{:?} do not fit a cache of {old}", new.shape()),
-                );
+                let (dtype, [batch, heads, width]) = old;
+                let old = format!("{dtype}[{batch}, {heads}, .., {width}]");
+                let (dtype, shape) = (new.dtype(), new.shape());
+                return refuse("attend", format!("{name} {dtype}{shape:?} do not fit a cache of {old}"));
             }
         }
         Ok(())
