@@ -88,6 +88,6 @@ pub use num_complex::Complex32;
 pub use ops::{
     AttentionMask, Axes, BlockFormat, BlockMasks, Blocks, ConvOptions, ConvTransposeOptions, Frequencies,
     Join, Padding, Quantization, Quantized, async_eval, attention_with_sinks, broadcast_arrays, concatenate,
-    depends, einsum, eval, meshgrid, scaled_dot_product_attention, select, stack,
+    depends, einsum, eval, meshgrid, quantized_attention, scaled_dot_product_attention, select, stack,
 };
 pub use stream::Stream;

@@ -147,6 +147,7 @@ mod tests {
                 vocab_size: VOCABULARY,
                 hidden_size: 1,
                 num_hidden_layers: 1,
+                head_dim: 1,
                 context_len: 4096,
                 parameters: 0,
                 weight_bytes: 0,
@@ -174,7 +175,7 @@ mod tests {
             let (batch, length) = (tokens.dim(0)?, tokens.dim(1)?);
             self.steps.borrow_mut().push([caches[0].offset(), batch, length]);
             let rows = Array::zeros(&[batch, 1, length, 1], DType::F32)?;
-            caches[0].update_and_fetch(&rows, &rows)?;
+            caches[0].attend(&rows, &rows, &rows, 1.0)?;
             Ok(Array::zeros(&[batch, length, 1], DType::F32)?)
         }
 

@@ -79,6 +79,14 @@ pub enum Error {
         /// The earlier error's text.
         cause: String,
     },
+    /// A file does not hold the caches of a model that has read a prompt, or those of another model.
+    #[error("{}: {message}", path.display())]
+    PromptCache {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, naming the tensor or the layer where there is one.
+        message: String,
+    },
     /// A packaged model could not be brought onto this machine.
     #[error("fetching {model}: {message}")]
     Fetch {

@@ -3,7 +3,7 @@
 use mlx_core::{Array, DType, eval, memory};
 
 use crate::sampling::{Sampled, Sampler, logprob};
-use crate::{Error, KvCache, LanguageModel, Result};
+use crate::{Error, KvCache, LanguageModel, Result, cache};
 
 /// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
 /// chunks a caller may stop.
@@ -28,6 +28,50 @@ impl<'m> Sequence<'m> {
     pub fn new(model: &'m dyn LanguageModel, sampler: Sampler) -> Self {
         let caches = model.make_caches();
         Sequence { model, caches, sampler, tokens: Vec::new(), next: Vec::new(), broken_by: None }
+    }
+
+    /// Goes on from what was read before: `caches` that hold `tokens`, as [`cache::load_prompt`] and
+    /// [`into_parts`](Self::into_parts) give them. With no tokens and caches of
+    /// [`make_caches_with`](LanguageModel::make_caches_with), starts a sequence whose caches are packed.
+    ///
+    /// There are no logits yet: [`prefill`](Self::prefill) has to read a token at least.
+    ///
+    /// # Errors
+    /// When a cache has read another number of tokens.
+    pub fn resume(
+        model: &'m dyn LanguageModel,
+        sampler: Sampler,
+        tokens: Vec<u32>,
+        caches: Vec<KvCache>,
+    ) -> Result<Self> {
+        if let Some(cache) = caches.iter().find(|cache| cache.offset() as usize != tokens.len()) {
+            let message = format!("a cache has read {} tokens; {} were given", cache.offset(), tokens.len());
+            return Err(mlx_core::Error::Shape { op: "resume", message }.into());
+        }
+        Ok(Sequence { model, caches, sampler, tokens, next: Vec::new(), broken_by: None })
+    }
+
+    /// The tokens that were read, and the caches that hold them.
+    ///
+    /// # Errors
+    /// After an error of another method, which may have left the caches at different positions.
+    pub fn into_parts(self) -> Result<(Vec<u32>, Vec<KvCache>)> {
+        self.check()?;
+        Ok((self.tokens, self.caches))
+    }
+
+    /// Forgets all but the first `length` tokens, to go on from a prefix. There are no logits then, until
+    /// [`prefill`](Self::prefill) has read a token.
+    ///
+    /// # Errors
+    /// When a sliding window no longer holds what that takes (see [`cache::truncate`]), or there are not as many tokens. The
+    /// sequence is then as it was.
+    pub fn truncate(&mut self, length: usize) -> Result<()> {
+        self.check()?;
+        cache::truncate(&mut self.caches, length)?;
+        self.tokens.truncate(length);
+        self.next.clear();
+        Ok(())
     }
 
     /// Reads `prompt`. `go_on` is asked between chunks; gives whether the whole prompt was read.

@@ -21,13 +21,13 @@
 //! ```
 //!
 //! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two layouts,
-//! [`models`] holds the architectures, [`KvCache`] what a sequence has read, [`tokenizer`] and [`ChatTemplate`] the text
+//! [`models`] holds the architectures, [`mod@cache`] what a sequence has read, [`tokenizer`] and [`ChatTemplate`] the text
 //! side, [`sampling`] and [`stop`] the choice of tokens and the end of a text; [`load()`] puts them together and
 //! [`Sequence`] runs them, and [`mod@bench`] times that. Applications that want threads and streams use `mlx-backend` on
 //! top.
 
 pub mod bench;
-mod cache;
+pub mod cache;
 mod chat_template;
 pub mod checkpoint;
 mod convert;
@@ -41,7 +41,7 @@ pub mod sampling;
 pub mod stop;
 pub mod tokenizer;
 
-pub use cache::KvCache;
+pub use cache::{CacheConfig, KvCache};
 pub use chat_template::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use convert::{ConvertOptions, Converted, convert};

@@ -39,7 +39,7 @@ pub(crate) fn attention(
 
 /// What a query sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     All,
     Causal,
     Window(i32),

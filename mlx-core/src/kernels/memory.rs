@@ -88,6 +88,16 @@ impl<'a> Floats<'a> {
         }
     }
 
+    /// `count` numbers from element `first` on, if memory holds as many.
+    pub(super) fn range(&self, first: usize, count: usize) -> Option<Values<'_>> {
+        let end = first.checked_add(count)?;
+        Some(match &self.memory {
+            Memory::F32(values) => Values::F32(values.get(first..end)?),
+            Memory::F16(values) => Values::F16(values.get(first..end)?),
+            Memory::Bf16(values) => Values::Bf16(values.get(first..end)?),
+        })
+    }
+
     /// The last two axes as a matrix, from element `first` on.
     pub(super) fn matrix(&self, first: usize) -> Dense<'_> {
         let [.., row_stride, column_stride] = self.strides[..] else {

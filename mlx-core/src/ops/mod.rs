@@ -12,6 +12,7 @@ mod division;
 mod elementwise;
 mod index;
 mod matmul;
+mod packed_attention;
 pub(crate) mod positions;
 mod quantized;
 mod reduce;
@@ -28,6 +29,8 @@ pub use conv::{ConvOptions, ConvTransposeOptions};
 pub use elementwise::{depends, select};
 pub use index::Join;
 pub use matmul::{BlockMasks, einsum};
+pub use packed_attention::quantized_attention;
+pub(crate) use packed_attention::quantized_attention_in_steps;
 pub use quantized::{Quantization, Quantized};
 pub use shape::{Padding, broadcast_arrays, concatenate, meshgrid, stack};
 

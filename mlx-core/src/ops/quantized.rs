@@ -140,7 +140,7 @@ impl Quantized {
 
     /// What MLX's kernels read without looking: dtypes, and a scale (and a bias) for every group. Gives the weights of a
     /// row.
-    fn require(&self, op: &'static str) -> Result<i32> {
+    pub(super) fn require(&self, op: &'static str) -> Result<i32> {
         let Quantized { weight, scales, biases, quantization } = self;
         quantization.require(op)?;
         if weight.dtype() != DType::U32 {
@@ -197,7 +197,7 @@ impl Quantized {
 }
 
 /// The kernels for packed weights know these; others fail halfway and leave memory unfilled.
-fn require_float(op: &'static str, a: &Array) -> Result<()> {
+pub(super) fn require_float(op: &'static str, a: &Array) -> Result<()> {
     match a.dtype() {
         DType::F32 | DType::F16 | DType::BF16 => Ok(()),
         other => Err(Error::DTypeMismatch { op, expected: DType::F32, found: other }),

@@ -115,6 +115,7 @@ impl Gemma3 {
                 vocab_size: v,
                 hidden_size: d,
                 num_hidden_layers: config.layer_types.len(),
+                head_dim: config.head_dim,
                 context_len: config.max_position_embeddings,
                 parameters: weights.parameters(),
                 weight_bytes: weights.nbytes(),

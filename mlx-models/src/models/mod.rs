@@ -16,7 +16,7 @@ use mlx_core::{Array, DType};
 use serde_json::Value;
 
 use crate::checkpoint::{Listener, Parameter, Weights, unsupported};
-use crate::{Checkpoint, Error, KvCache, Result};
+use crate::{CacheConfig, Checkpoint, Error, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
 ///
@@ -34,6 +34,15 @@ pub trait LanguageModel {
 
     /// Empty caches for one sequence, one for each layer.
     fn make_caches(&self) -> Vec<KvCache>;
+
+    /// [`make_caches`](Self::make_caches), to hold what they will hold as `config` says.
+    ///
+    /// # Errors
+    /// When keys and values as wide as this model's cannot be held so; see [`CacheConfig::check`].
+    fn make_caches_with(&self, config: CacheConfig) -> Result<Vec<KvCache>> {
+        config.check(self.shape().head_dim)?;
+        Ok(self.make_caches().into_iter().map(|cache| cache.with_config(config)).collect())
+    }
 
     /// Hidden states of the tokens, after the last norm: ids `[B, L] -> [B, L, D]`. The caches grow by `L`.
     ///
@@ -58,6 +67,8 @@ pub struct ModelShape {
     pub hidden_size: usize,
     /// Layers.
     pub num_hidden_layers: usize,
+    /// Width of a key or a value of one head.
+    pub head_dim: usize,
     /// Positions that the model was made for.
     pub context_len: usize,
     /// Weights, counted as they are before quantization.

@@ -151,6 +151,7 @@ impl Decoder {
             shape: ModelShape {
                 vocab_size: v,
                 hidden_size: d,
+                head_dim: config.head_dim,
                 num_hidden_layers: config.layers.len(),
                 context_len: config.max_position_embeddings,
                 parameters: weights.parameters(),
