@@ -162,6 +162,10 @@ mod tests {
             "recorder"
         }
 
+        fn config(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+
         fn shape(&self) -> &ModelShape {
             &self.shape
         }
