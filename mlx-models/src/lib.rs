@@ -33,6 +33,7 @@ pub mod checkpoint;
 mod error;
 mod generate;
 pub mod gguf;
+pub mod hub;
 mod load;
 pub mod models;
 pub mod packaged;
