@@ -9,6 +9,7 @@ mod failure;
 mod input;
 mod output;
 mod progress;
+mod units;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, generate, logits, tokenize};
+use crate::commands::{bench, generate, info, logits, models, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -31,7 +32,9 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Generate(generate::Args),
+    Info(info::Args),
     Logits(logits::Args),
+    Models(models::Args),
     Tokenize(tokenize::Args),
 }
 
@@ -53,7 +56,9 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Bench(args) => bench::run(&args),
         Command::Generate(args) => generate::run(args),
+        Command::Info(args) => info::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     }
 }

@@ -2,5 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod generate;
+pub(crate) mod info;
 pub(crate) mod logits;
+pub(crate) mod models;
 pub(crate) mod tokenize;

@@ -8,6 +8,8 @@ mod binary;
 mod errors;
 #[cfg(feature = "mlx-backend")]
 mod generate;
+mod info;
 mod logits;
+mod models;
 mod support;
 mod tokenize;

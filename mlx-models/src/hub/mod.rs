@@ -128,10 +128,10 @@ impl Fetch<'_> {
                 Ok(snapshot.join(file))
             }
             Choice::Folder { small, index, weights } => {
-                // The index says what else is needed, so it comes first.
+                // The index says what else is needed, so it comes first, and unseen: the total is not known yet.
                 let named = match index {
                     Some(index) => {
-                        self.bring_all(client, listing, &[index], progress)?;
+                        self.bring_all(client, listing, &[index], &mut |_| ())?;
                         let index = snapshot.join(index);
                         layout::shards(&index)
                             .map_err(|message| Failure::Refused(format!("{}: {message}", index.display())))?
