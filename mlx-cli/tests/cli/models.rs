@@ -96,3 +96,57 @@ fn models_in_a_folder_are_listed_and_broken_ones_too() {
     assert_eq!((missing.status, missing.stderr.lines().count()), (Some(1), 1), "{missing:?}");
     assert!(missing.stderr.starts_with("mlx: /nowhere/models: "), "{missing:?}");
 }
+
+/// The server that plays the Hub in the tests of `mlx-models`, which use more of it.
+#[cfg(unix)]
+#[allow(dead_code)]
+#[path = "../../../mlx-models/tests/hub/server.rs"]
+mod server;
+
+#[test]
+#[cfg(unix)]
+fn a_model_of_the_hub_is_fetched_as_the_environment_says() {
+    use server::{Reply, Server};
+
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let hub = Server::new(move |request| match request.path().rsplit_once('/') {
+        Some(("/api/models/org/tiny/revision", "main")) => {
+            let file = |name: &str, etag: &str| {
+                let size = fs::metadata(tiny().join(name)).unwrap().len();
+                json!({"rfilename": name, "size": size, "blobId": etag})
+            };
+            let files = [file("config.json", "0a"), file("model.safetensors", "0b")];
+            Reply::text(json!({"sha": commit, "siblings": files}).to_string())
+        }
+        Some((_, name)) => {
+            fs::read(tiny().join(name)).map_or(Reply::status(404), |bytes| Reply::file(request, &bytes))
+        }
+        None => Reply::status(400),
+    });
+    let home = TempDir::new().unwrap();
+    let run = |offline: &str| {
+        let output = command(&["info", "--model", "org/tiny", "--json"])
+            .envs([("HF_ENDPOINT", hub.url.as_str()), ("HF_TOKEN", "hf_secret"), ("HF_HUB_OFFLINE", offline)])
+            .env("HF_HOME", home.path())
+            .env_remove("HF_HUB_CACHE")
+            .env("NO_PROXY", "127.0.0.1")
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    };
+    let first = run("0");
+    assert_eq!(first.stderr, "fetching org/tiny (1 MB)\n");
+    assert_eq!(first.json()["model_type"], "gemma3_text");
+    let asked = hub.asked();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(
+        asked.iter().all(|request| request.header("authorization") == Some("Bearer hf_secret")),
+        "{asked:?}"
+    );
+    assert!(home.path().join("hub/models--org--tiny/snapshots").join(commit).is_dir());
+
+    let second = run("1");
+    assert_eq!((second.status, second.stderr.as_str()), (Some(0), ""));
+    assert_eq!(hub.asked().len(), 3, "offline asks nobody");
+}
