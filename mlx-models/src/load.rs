@@ -191,3 +191,46 @@ fn vocabulary(file: &GgufFile) -> Result<Vocabulary> {
         chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_id_in_vain_is_told_what_else_it_may_be() {
+        let cases = [
+            ("google/Gemma-3-270m-it", true, Some("the packaged model gemma-3-270m needs no Hub")),
+            ("org/name", true, None),
+            ("src/name", false, Some("the folder src is here, and has no name in it")),
+            (
+                "org/name",
+                false,
+                Some("no folder of that name is here either, and the packaged models are gemma"),
+            ),
+        ];
+        for (id, is_there, start) in cases {
+            let said = other_sources(&id.parse().unwrap(), is_there);
+            match start {
+                Some(start) => {
+                    assert!(said.as_ref().is_some_and(|said| said.starts_with(start)), "{id}: {said:?}")
+                }
+                None => assert_eq!(said, None, "{id}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_any_kind_is_refused_without_a_network() {
+        for name in [
+            "/nowhere/model",
+            "./nowhere",
+            "nowhere",
+            "a/b/c.txt",
+            "~/model.gguf",
+            "https://huggingface.co/a/b",
+        ] {
+            let error = locate(name, &mut |_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: no such folder or .gguf file")), "{error}");
+        }
+    }
+}

@@ -97,6 +97,10 @@ fn a_hub_that_is_asked_in_vain_is_named() {
     };
     let stderr = run(&[]);
     assert!(stderr.starts_with("mlx: fetching org/name: HF_HUB_OFFLINE is set"), "{stderr}");
+    assert!(
+        stderr.contains("no folder of that name is here either, and the packaged models are"),
+        "{stderr}"
+    );
     let stderr =
         run(&[("HF_HUB_OFFLINE", "0"), ("HF_ENDPOINT", "http://127.0.0.1:9"), ("NO_PROXY", "127.0.0.1")]);
     assert!(stderr.contains("127.0.0.1 refuses the connection") && stderr.lines().count() == 1, "{stderr}");

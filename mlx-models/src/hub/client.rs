@@ -29,6 +29,8 @@ pub(super) enum Failure {
     Network { message: String, at_once: bool },
     /// An answer that is no success.
     Status { code: u16, kind: Option<String>, host: String },
+    /// No connection may be opened, and the model is not here.
+    Offline,
     /// The answer, or a file, is not what it has to be.
     Refused(String),
     /// The disk.
@@ -41,14 +43,18 @@ impl Failure {
         match self {
             Failure::Network { .. } => true,
             Failure::Status { code, .. } => matches!(code, 408 | 429 | 500..=599),
-            Failure::Refused(_) | Failure::Io(..) => false,
+            Failure::Offline | Failure::Refused(_) | Failure::Io(..) => false,
         }
     }
 
-    /// Whether the Hub says that there is no such repository, as far as the asker may know.
-    pub(super) fn is_not_found(&self) -> bool {
-        let exists = |kind: &str| matches!(kind, "GatedRepo" | "RevisionNotFound" | "EntryNotFound");
-        matches!(self, Failure::Status { code: 401 | 403 | 404, kind, .. } if !kind.as_deref().is_some_and(exists))
+    /// Whether the model may well be one that was never on the Hub, or be had without it.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        let told = |kind: &str| matches!(kind, "RevisionNotFound" | "EntryNotFound");
+        match self {
+            Failure::Network { .. } | Failure::Offline => true,
+            Failure::Status { code: 401 | 403 | 404, kind, .. } => !kind.as_deref().is_some_and(told),
+            _ => false,
+        }
     }
 
     /// Whether the repository is there, for others.
@@ -61,8 +67,19 @@ impl Failure {
         let (endpoint, repo) = (&config.endpoint, id.repo());
         let has_token = config.token.is_some();
         match self {
-            Failure::Network { message, .. } => format!(
-                "{message}; check the network, HF_ENDPOINT and HTTPS_PROXY, and run again: what has arrived is kept"
+            Failure::Network { message, at_once: true } => {
+                format!("{message}; check the network, HF_ENDPOINT and HTTPS_PROXY")
+            }
+            Failure::Network { message, at_once: false } => {
+                format!("{message}; check the network and run again: what has arrived is kept")
+            }
+            Failure::Offline => format!(
+                "HF_HUB_OFFLINE is set, and {} not in {}; unset it, or name a model that is there (`mlx models`)",
+                match id.file() {
+                    Some(FileName::Path(name) | FileName::Tag(name)) => format!("its GGUF file {name} is"),
+                    None => "its weights are".to_owned(),
+                },
+                config.cache.display()
             ),
             Failure::Status { code, kind, host } => match (code, kind.as_deref()) {
                 (401 | 403, Some("GatedRepo")) if has_token => format!(
@@ -377,6 +394,10 @@ impl<'c> Client<'c> {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 (format!("{host} refuses the connection"), true)
             }
+            // The resolver's failures have no kind of their own.
+            ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
+                (format!("the host {host} is not found ({error})"), true)
+            }
             // Their own words say what was wrong with a certificate.
             error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_)) => (format!("{host}: {error}"), true),
             error => (format!("the connection to {host} broke: {error}"), false),
@@ -404,13 +425,4 @@ fn remote(path: &str, size: u64, etag: &str) -> Result<RemoteFile, Failure> {
 fn leads_out(path: &str) -> bool {
     let drive = path.as_bytes().get(1) == Some(&b':');
     drive || path.starts_with(['/', '\\']) || path.split(['/', '\\']).any(|part| part == "..")
-}
-
-/// What an id asks for, in words.
-pub(super) fn wanted(id: &HubId) -> String {
-    match id.file() {
-        Some(FileName::Path(file)) => format!("{file} of it"),
-        Some(FileName::Tag(tag)) => format!("a GGUF file {tag} of it"),
-        None => "all of its weights".to_owned(),
-    }
 }

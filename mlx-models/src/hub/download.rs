@@ -81,9 +81,19 @@ impl Arriving {
 }
 
 impl Download<'_> {
+    /// Whether the commit's snapshot has the file.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.is_whole(&self.cache.snapshot(self.commit).join(&self.file.path))
+    }
+
     /// Whether the blob is here already.
     pub(super) fn is_done(&self) -> bool {
-        fs::metadata(self.cache.blob(&self.file.etag)).is_ok_and(|metadata| metadata.len() == self.file.size)
+        self.is_whole(&self.cache.blob(&self.file.etag))
+    }
+
+    /// A file under its final name was checked when it got it.
+    fn is_whole(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == self.file.size)
     }
 
     /// Brings the file and checks it. Its blob appears by a rename, whole and checked.

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::choice::Choice;
-use self::client::{Client, Failure, Listing, RemoteFile, io_at, wanted};
+use self::client::{Client, Failure, Listing, RemoteFile, io_at};
 pub use self::config::HubConfig;
 use self::download::{Download, Event};
 pub use self::id::HubId;
@@ -60,7 +60,8 @@ pub fn fetch(id: &HubId, config: &HubConfig, progress: &mut dyn FnMut(Progress))
     fetch_with_hint(id, config, progress, |_| None)
 }
 
-/// [`fetch`] with what else to say when the repository may not be read, told whether it is there at all.
+/// [`fetch`] with what else to say when there is no telling whether the id is right, or when the repository is there
+/// and may not be read, which the hint is told.
 pub(crate) fn fetch_with_hint(
     id: &HubId,
     config: &HubConfig,
@@ -69,9 +70,8 @@ pub(crate) fn fetch_with_hint(
 ) -> Result<PathBuf> {
     Fetch { id, config, cache: RepoCache::new(&config.cache, id.repo()) }.run(progress).map_err(|failure| {
         let mut message = failure.message(id, config);
-        let is_gated = failure.is_gated();
-        if (is_gated || failure.is_not_found())
-            && let Some(hint) = hint(is_gated)
+        if failure.leaves_doubt()
+            && let Some(hint) = hint(failure.is_gated())
         {
             message = format!("{message}; {hint}");
         }
@@ -97,11 +97,7 @@ impl Fetch<'_> {
             return Ok(path.clone());
         }
         if self.config.offline {
-            return Err(Failure::Refused(format!(
-                "HF_HUB_OFFLINE is set, and {} is not in {}; unset it, or name a model that is there (`mlx models`)",
-                wanted(self.id),
-                self.config.cache.display()
-            )));
+            return Err(Failure::Offline);
         }
         let client = Client::new(self.config)?;
         let listing = match (client.list(self.id), cached) {
@@ -166,6 +162,8 @@ impl Fetch<'_> {
             file,
             retries: self.config.retries,
         });
+        // What is in the snapshot is there to stay; it may be a file in place of a link, with no blob.
+        let downloads = downloads.filter(|download| !download.is_in_place());
         let (here, missing): (Vec<_>, Vec<_>) = downloads.partition(Download::is_done);
         let mut meter = Meter {
             done: 0,
@@ -175,6 +173,7 @@ impl Fetch<'_> {
         };
         for download in here.iter().chain(&missing) {
             let file = download.file;
+            // One of two names for the same bytes brings them for both.
             if !download.is_done() {
                 download.run(&mut |event| meter.tell(file, event))?;
                 meter.end(file);

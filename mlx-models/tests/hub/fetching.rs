@@ -66,11 +66,17 @@ fn the_cache_is_laid_out_as_pythons() {
     let locks = world.cache.path().join(".locks/models--org--tiny");
     assert_eq!(fs::read_dir(locks).unwrap().count(), 2);
 
-    // What Python left in such a layout is used as it is.
+    // What Python left is used as it is: without our locks, and where there are no links without blobs.
     world.hub.forget();
     fs::remove_dir_all(world.cache.path().join(".locks")).unwrap();
+    assert_eq!(world.fetch(), Ok(path.clone()));
+    for name in ["config.json", "model.safetensors"] {
+        let blob = fs::canonicalize(path.join(name)).unwrap();
+        fs::rename(blob, path.join(name)).unwrap();
+    }
     assert_eq!(world.fetch(), Ok(path));
-    assert_eq!(world.hub.asked().len(), 1);
+    assert_eq!(world.hub.asked().len(), 2, "one question each time, and no file");
+    assert!(world.blobs().is_empty());
 }
 
 #[test]
@@ -120,7 +126,10 @@ fn offline_and_without_a_network_what_is_here_is_used() {
     let world = World::of("gemma3-classic");
     let offline = HubConfig { offline: true, ..world.config() };
     let error = world.fetch_as(REPO, &offline).unwrap_err();
-    assert!(error.starts_with("fetching org/tiny: HF_HUB_OFFLINE is set, and all of its weights"), "{error}");
+    assert!(
+        error.starts_with("fetching org/tiny: HF_HUB_OFFLINE is set, and its weights are not in "),
+        "{error}"
+    );
     assert!(world.hub.asked().is_empty() && !world.repo().exists());
 
     let path = world.fetch().expect("a good fetch");
