@@ -20,10 +20,12 @@
 //! }
 //! ```
 //!
-//! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two layouts,
-//! [`models`] holds the architectures, [`KvCache`] what a sequence has read, [`tokenizer`] and [`ChatTemplate`] the text
-//! side, [`sampling`] and [`stop`] the choice of tokens and the end of a text; [`load()`] puts them together and
-//! [`Sequence`] runs them, and [`mod@bench`] times that. Applications that want threads and streams use `mlx-backend` on
+//! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two
+//! layouts, [`models`] holds the architectures, [`KvCache`] what a sequence has read, [`tokenizer`] and
+//! [`ChatTemplate`] the text side, [`sampling`] and [`stop`] the choice of tokens and the end of a text;
+//! [`packaged`] and [`hub`] fetch models, [`load()`] puts everything together and [`Sequence`] runs it, and
+//! [`mod@bench`] times that. [`Description`] tells what a checkpoint is without its weights, and
+//! [`discover()`] which ones lie in a folder. Applications that want threads and streams use `mlx-backend` on
 //! top.
 
 pub mod bench;

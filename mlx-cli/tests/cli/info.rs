@@ -72,8 +72,8 @@ fn no_weights_are_loaded() {
     let folder = with_tokenizer();
     let path = folder.path().join("model.safetensors");
     let shape = [1_000_000u64, 1_000_000];
-    let header = json!({"model.embed_tokens.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4_000_000_000_000u64]}});
-    let header = header.to_string();
+    let tensor = json!({"dtype": "F32", "shape": shape, "data_offsets": [0, 4_000_000_000_000u64]});
+    let header = json!({"model.embed_tokens.weight": tensor}).to_string();
     fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
     let whole = 8 + header.len() as u64 + 4_000_000_000_000;
     let sparse = fs::File::options().write(true).open(&path).and_then(|file| file.set_len(whole));

@@ -1,7 +1,6 @@
-//! Requests to the Hub: who gets the token, how far redirects lead, and what can go wrong on the way.
+//! Requests to the Hub: what it says of a repository, who gets the token, and how far redirects lead.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,7 +8,8 @@ use ureq::http::{HeaderMap, Response};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Timeout};
 
-use super::id::{FileName, is_commit};
+use super::failure::Failure;
+use super::id::is_commit;
 use super::url::{Origin, follow, quote};
 use super::{HubConfig, HubId};
 
@@ -19,114 +19,11 @@ const MAX_REDIRECTS: usize = 10;
 /// An answer about a repository of a hundred thousand files stays below it.
 const MAX_ANSWER: u64 = 64 << 20;
 
+/// How often longer than a silence an answer with words may take as a whole.
+const SILENCES: u32 = 10;
+
 /// Times that an answer with words, and not with a file, is asked for.
 const ASKS: u32 = 3;
-
-/// Why something was not fetched.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The Hub was not reached, or the connection broke. `at_once` when asking again right away is of no use.
-    Network { message: String, at_once: bool },
-    /// An answer that is no success.
-    Status { code: u16, kind: Option<String>, host: String },
-    /// No connection may be opened, and the model is not here.
-    Offline,
-    /// The answer, or a file, is not what it has to be.
-    Refused(String),
-    /// The disk.
-    Io(PathBuf, io::Error),
-}
-
-impl Failure {
-    /// Whether another try may do better.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Failure::Network { .. } => true,
-            Failure::Status { code, .. } => matches!(code, 408 | 429 | 500..=599),
-            Failure::Offline | Failure::Refused(_) | Failure::Io(..) => false,
-        }
-    }
-
-    /// Whether the model may well be one that was never on the Hub, or be had without it.
-    pub(super) fn leaves_doubt(&self) -> bool {
-        let told = |kind: &str| matches!(kind, "RevisionNotFound" | "EntryNotFound");
-        match self {
-            Failure::Network { .. } | Failure::Offline => true,
-            Failure::Status { code: 401 | 403 | 404, kind, .. } => !kind.as_deref().is_some_and(told),
-            _ => false,
-        }
-    }
-
-    /// Whether the repository is there, for others.
-    pub(super) fn is_gated(&self) -> bool {
-        matches!(self, Failure::Status { code: 401 | 403, kind: Some(kind), .. } if kind == "GatedRepo")
-    }
-
-    /// What happened and what to do next, in one line.
-    pub(super) fn message(&self, id: &HubId, config: &HubConfig) -> String {
-        let (endpoint, repo) = (&config.endpoint, id.repo());
-        let has_token = config.token.is_some();
-        match self {
-            Failure::Network { message, at_once: true } => {
-                format!("{message}; check the network, HF_ENDPOINT and HTTPS_PROXY")
-            }
-            Failure::Network { message, at_once: false } => {
-                format!("{message}; check the network and run again: what has arrived is kept")
-            }
-            Failure::Offline => format!(
-                "HF_HUB_OFFLINE is set, and {} not in {}; unset it, or name a model that is there (`mlx models`)",
-                match id.file() {
-                    Some(FileName::Path(name) | FileName::Tag(name)) => format!("its GGUF file {name} is"),
-                    None => "its weights are".to_owned(),
-                },
-                config.cache.display()
-            ),
-            Failure::Status { code, kind, host } => match (code, kind.as_deref()) {
-                (401 | 403, Some("GatedRepo")) if has_token => format!(
-                    "its owner asks to accept a licence first; accept it at {endpoint}/{repo} with the account whose \
-                     token HF_TOKEN is, and let the token read gated repositories"
-                ),
-                (401 | 403, Some("GatedRepo")) => format!(
-                    "its owner asks to accept a licence first; accept it at {endpoint}/{repo}, and set HF_TOKEN to an \
-                     access token of that account"
-                ),
-                (_, Some("RevisionNotFound")) => {
-                    format!("{endpoint} has no revision {:?} of it", id.revision())
-                }
-                (404, Some("EntryNotFound")) => format!("{endpoint} does not have a file that it lists"),
-                (401, _) if has_token => format!(
-                    "{endpoint} has no such repository for this token; check the name, and whether HF_TOKEN is still valid"
-                ),
-                (403, _) if has_token => format!("{host} does not let HF_TOKEN read it"),
-                (401 | 403, _) => format!(
-                    "{endpoint} has no such repository, or a private one; check the name, or set HF_TOKEN"
-                ),
-                (404, _) => format!("{endpoint} has no repository of that name"),
-                (429, _) => format!("{host} has had too many requests; wait a few minutes, or set HF_TOKEN"),
-                _ => format!("{host} answered with status {code}; run again later: what has arrived is kept"),
-            },
-            Failure::Refused(message) => message.clone(),
-            Failure::Io(path, error) => {
-                let help = match error.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        "; free some space, or set HF_HUB_CACHE to another disk, and run again"
-                    }
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                        "; set HF_HUB_CACHE to a folder that you may write to"
-                    }
-                    _ => "",
-                };
-                format!("{}: {error}{help}", path.display())
-            }
-        }
-    }
-}
-
-/// A failure of the disk.
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Failure {
-    let path = path.to_owned();
-    |error| Failure::Io(path, error)
-}
 
 /// A file of a repository, as the Hub describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +115,8 @@ impl<'c> Client<'c> {
         let (endpoint, revision) = (&self.config.endpoint, quote(id.revision()).replace('/', "%2F"));
         let url = format!("{endpoint}/api/models/{}/revision/{revision}?blobs=true", id.repo());
         let text = self.patiently(|| {
-            let response = self.get(&url, None)?;
+            let whole = self.config.read_timeout * SILENCES;
+            let response = self.get(&url, None, Some(whole))?;
             let mut body = response.into_body().into_with_config().limit(MAX_ANSWER).reader();
             let mut text = Vec::new();
             io::Read::read_to_end(&mut body, &mut text).map_err(|error| self.broken(error.into(), &url))?;
@@ -267,7 +165,7 @@ impl<'c> Client<'c> {
         file: &RemoteFile,
         start: u64,
     ) -> Result<Response<Body>, Failure> {
-        self.get(&self.address(id, commit, &file.path), (start > 0).then_some(start))
+        self.get(&self.address(id, commit, &file.path), (start > 0).then_some(start), None)
     }
 
     fn address(&self, id: &HubId, commit: &str, path: &str) -> String {
@@ -294,8 +192,8 @@ impl<'c> Client<'c> {
         std::thread::sleep(self.config.pause * tries);
     }
 
-    /// A successful answer, wherever redirects lead.
-    fn get(&self, url: &str, start: Option<u64>) -> Result<Response<Body>, Failure> {
+    /// A successful answer, wherever redirects lead; from byte `start` on, and whole within a time.
+    fn get(&self, url: &str, start: Option<u64>, whole: Option<Duration>) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.agent.get(&url).header("Accept-Encoding", "identity");
@@ -305,6 +203,7 @@ impl<'c> Client<'c> {
             if let Some(start) = start {
                 request = request.header("Range", format!("bytes={start}-"));
             }
+            let request = request.config().timeout_recv_body(whole).build();
             let response = request.call().map_err(|error| self.broken(error, &url))?;
             match self.redirect(&url, &response)? {
                 Some(target) => url = target,
@@ -388,6 +287,7 @@ impl<'c> Client<'c> {
                 let time = seconds(self.config.connect_timeout);
                 (format!("no connection to {host} within {time}"), true)
             }
+            ureq::Error::Timeout(Timeout::RecvBody) => (format!("{host} did not come to an end"), false),
             ureq::Error::Timeout(_) => {
                 (format!("{host} was silent for {}", seconds(self.config.read_timeout)), false)
             }
@@ -398,7 +298,10 @@ impl<'c> Client<'c> {
             ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
                 (format!("the host {host} is not found ({error})"), true)
             }
-            // Their own words say what was wrong with a certificate.
+            // A certificate that the system does not trust comes as data that is not valid.
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                (format!("{host}: {error}; SSL_CERT_FILE may name further certificates to trust"), true)
+            }
             error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_)) => (format!("{host}: {error}"), true),
             error => (format!("the connection to {host} broke: {error}"), false),
         };

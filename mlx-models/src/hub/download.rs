@@ -7,7 +7,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::HubId;
-use super::client::{Client, Failure, RemoteFile, io_at};
+use super::client::{Client, RemoteFile};
+use super::failure::{Failure, io_at};
 use super::layout::RepoCache;
 use crate::packaged::hex;
 

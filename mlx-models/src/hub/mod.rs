@@ -8,11 +8,11 @@
 //! # Ok::<(), mlx_models::Error>(())
 //! ```
 //!
-//! One request lists the repository at a revision. The files that make the model are then fetched one by one, small ones
-//! first, and only those: configuration, tokenizer, chat template, and the safetensors that the index names, or one GGUF
-//! file. Each arrives as `blobs/<etag>.incomplete` and gets its name once its length is right, and its sha256 where the
-//! Hub gives one, as it does for weights; a download that breaks goes on where it ended, in this run or the next. When all are
-//! here the revision is written down, so that what was whole stays reachable until its successor is.
+//! One request lists the repository at a revision. The files that make the model are then fetched one by one, small
+//! ones first, and only those: configuration, tokenizer, chat template, and the safetensors that the index names, or one
+//! GGUF file. Each arrives as `blobs/<etag>.incomplete` and gets its name once its length is right, and its sha256 where
+//! the Hub gives one, as it does for weights; a download that breaks goes on where it ended, in this run or the next.
+//! When all are here the revision is written down, so that what was whole stays reachable until its successor is.
 //!
 //! A model that is here is still asked for, since branches move; when the Hub cannot be reached, what is here is used.
 //! A commit as the revision needs no asking.
@@ -28,6 +28,7 @@ mod choice;
 mod client;
 mod config;
 mod download;
+mod failure;
 mod id;
 mod layout;
 mod url;
@@ -36,9 +37,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::choice::Choice;
-use self::client::{Client, Failure, Listing, RemoteFile, io_at};
+use self::client::{Client, Listing, RemoteFile};
 pub use self::config::HubConfig;
 use self::download::{Download, Event};
+use self::failure::{Failure, io_at};
 pub use self::id::HubId;
 use self::layout::RepoCache;
 pub use self::layout::{CachedModel, cached_models};

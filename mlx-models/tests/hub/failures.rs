@@ -9,9 +9,10 @@ use crate::{COMMIT, REPO, World};
 #[test]
 fn what_the_hub_says_is_told_with_what_to_do() {
     let world = World::of("gemma3-classic");
+    type Status = (u16, Option<&'static str>);
     let gated = |code| (code, Some("GatedRepo"));
     // Where, status and error code; with a token or not; what is said.
-    let cases: [(&str, (u16, Option<&str>), bool, &str); 12] = [
+    let cases: [(&str, Status, bool, &str); 12] = [
         (
             "/api/",
             (401, Some("RepoNotFound")),
