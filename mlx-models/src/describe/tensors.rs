@@ -174,16 +174,23 @@ fn packed<'c>(
     if let (Some(last), Some(columns)) = (shape.last_mut(), columns) {
         *last = columns;
     }
-    let both = [Some(scales), biases];
-    let scales = || both.iter().flatten();
+    // Scales of the microscaling formats are bytes, and stay so.
+    let (mut packed_bytes, mut converted, mut stored_bytes) = (info.nbytes(), 0, info.nbytes());
+    for part in [Some(scales), biases].into_iter().flatten() {
+        stored_bytes += part.nbytes();
+        match part.dtype.is_float() {
+            true => converted += product(&widened(&part.shape)),
+            false => packed_bytes += part.nbytes(),
+        }
+    }
     Tensor {
         name: &info.name,
         parameters: product(&shape),
         stored_as,
-        stored_bytes: info.nbytes() + scales().map(|scales| scales.nbytes()).sum::<u64>(),
+        stored_bytes,
         float: None,
-        packed_bytes: info.nbytes(),
-        converted: scales().map(|scales| product(&widened(&scales.shape))).sum(),
+        packed_bytes,
+        converted,
         side: side_of(&info.name),
         shape,
     }

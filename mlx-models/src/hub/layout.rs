@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mlx_core::io::write_atomically;
 use serde::Deserialize;
@@ -75,7 +76,10 @@ impl RepoCache {
         if fs::read_link(&link).is_ok_and(|found| found == target) {
             return Ok(());
         }
-        let unfinished = folder.join(format!(".{etag}.{}", std::process::id()));
+        // Threads of this process may let the same file appear at once.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let unfinished = folder.join(format!(".{etag}.{}-{number}", std::process::id()));
         // Left by a killed process that had this one's number.
         let _ = fs::remove_file(&unfinished);
         match symlink(&target, &unfinished) {
