@@ -9,6 +9,7 @@ mod failure;
 mod input;
 mod output;
 mod progress;
+mod units;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, convert, generate, logits, perplexity, tensor, tokenize};
+use crate::commands::{bench, convert, generate, info, logits, models, perplexity, tensor, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -32,7 +33,9 @@ enum Command {
     Bench(bench::Args),
     Convert(convert::Args),
     Generate(generate::Args),
+    Info(info::Args),
     Logits(logits::Args),
+    Models(models::Args),
     Perplexity(perplexity::Args),
     Tensor(tensor::Args),
     Tokenize(tokenize::Args),
@@ -57,7 +60,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Generate(args) => generate::run(args),
+        Command::Info(args) => info::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Tensor(args) => tensor::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

@@ -8,17 +8,24 @@ use inference_api::{LoadProgress, LoadStage};
 use mlx_models::packaged::Progress;
 
 /// A bar on standard error; where that is no terminal, one line that says what is fetched.
-#[derive(Default)]
-pub(crate) struct FetchBar(Option<ProgressBar>);
+pub(crate) struct FetchBar {
+    model: String,
+    bar: Option<ProgressBar>,
+}
 
 impl FetchBar {
+    /// A bar that is seen once something is fetched for `model`.
+    pub(crate) fn new(model: &str) -> Self {
+        FetchBar { model: model.to_owned(), bar: None }
+    }
+
     /// Shows how far a fetch has come.
     pub(crate) fn show(&mut self, label: &str, done: u64, total: u64) {
-        let bar = self.0.get_or_insert_with(|| {
+        let bar = self.bar.get_or_insert_with(|| {
             let mut stderr = std::io::stderr();
             if !stderr.is_terminal() {
                 // A fetch does not fail for want of a reader.
-                let _ = writeln!(stderr, "fetching {label} ({} MB)", total.div_ceil(1_000_000));
+                let _ = writeln!(stderr, "fetching {} ({} MB)", self.model, total.div_ceil(1_000_000));
             }
             let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -30,7 +37,7 @@ impl FetchBar {
 
     /// Takes the bar away.
     pub(crate) fn finish(&mut self) {
-        if let Some(bar) = self.0.take() {
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
@@ -43,8 +50,8 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Shows the fetching that a backend does while it loads a model.
-pub(crate) fn of_loading() -> impl Fn(&LoadProgress) + Send + Sync {
-    let bar = Mutex::new(FetchBar::default());
+pub(crate) fn of_loading(model: &str) -> impl Fn(&LoadProgress) + Send + Sync + use<> {
+    let bar = Mutex::new(FetchBar::new(model));
     move |progress| {
         let Ok(mut bar) = bar.lock() else { return };
         match progress.stage {
@@ -58,8 +65,15 @@ pub(crate) fn of_loading() -> impl Fn(&LoadProgress) + Send + Sync {
 
 /// Finds a model on this machine, fetching it first if need be.
 pub(crate) fn locate(model: &str) -> mlx_models::Result<std::path::PathBuf> {
-    let mut bar = FetchBar::default();
-    let mut show = |progress: Progress| bar.show(progress.item, progress.done_bytes, progress.total_bytes);
+    let mut bar = FetchBar::new(model);
+    let mut show = |progress: Progress| {
+        // Of several files, how far the one at hand is.
+        let label = match progress.item_total_bytes {
+            total if total == progress.total_bytes || total == 0 => progress.item.to_owned(),
+            total => format!("{} {}%", progress.item, progress.item_done_bytes.min(total) * 100 / total),
+        };
+        bar.show(&label, progress.done_bytes, progress.total_bytes);
+    };
     let path = mlx_models::locate(model, &mut show);
     bar.finish();
     path

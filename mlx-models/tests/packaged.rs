@@ -151,12 +151,25 @@ impl World {
     }
 }
 
+/// Progress that outlives its telling.
+fn owned(p: Progress) -> Progress<'static> {
+    Progress {
+        stage: p.stage,
+        item: p.item.to_owned().leak(),
+        done_bytes: p.done_bytes,
+        total_bytes: p.total_bytes,
+        item_done_bytes: p.item_done_bytes,
+        item_total_bytes: p.item_total_bytes,
+    }
+}
+
 #[test]
 fn a_fetch_brings_the_model_once() {
     let world = World::new();
     assert_eq!(world.model.cached(&world.cache()), None);
     let mut seen = Vec::new();
-    let path = world.fetch_with(&world.options(), &mut |p| seen.push(p)).expect("a good fetch");
+    let mut keep = |p: Progress| seen.push(owned(p));
+    let path = world.fetch_with(&world.options(), &mut keep).expect("a good fetch");
     world.assert_whole(&path);
     assert_eq!(world.asked(), ["terms", "part1", "part2"]);
 
@@ -164,6 +177,7 @@ fn a_fetch_brings_the_model_once() {
         seen.iter().any(|p| p.item == "part1" && p.done_bytes == 18),
         "8 of part1's 10 bytes were seen: {seen:?}"
     );
+    assert!(seen.iter().all(|p| p.item_done_bytes <= p.item_total_bytes), "{seen:?}");
     let of = |stage| seen.iter().filter(move |p| p.stage == stage);
     assert!(of(Stage::Downloading).all(|p| p.total_bytes == 30 && p.done_bytes <= 30));
     assert_eq!(of(Stage::Downloading).next_back().map(|p| p.done_bytes), Some(30));

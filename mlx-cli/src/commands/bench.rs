@@ -19,7 +19,7 @@ use crate::{output, progress};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  mlx bench --model gemma-3-270m -p 128 -n 32 -r 3")]
 pub(crate) struct Args {
-    /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
+    /// A folder in Hugging Face layout, a .gguf file, the name of a packaged model, or a Hub id such as org/name.
     #[arg(long)]
     model: String,
     /// Tokens of the prompt; 0 leaves the test out.

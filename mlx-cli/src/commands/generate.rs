@@ -22,7 +22,7 @@ use crate::{input, output, progress};
     after_help = "Example:\n  mlx generate --prompt \"The sky is\" --max-tokens 32 --temp 0.7 --seed 1"
 )]
 pub(crate) struct Args {
-    /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
+    /// A folder in Hugging Face layout, a .gguf file, the name of a packaged model, or a Hub id such as org/name.
     #[arg(long, default_value = "gemma-3-270m")]
     model: String,
     #[command(flatten)]
@@ -130,7 +130,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "mlx-backend")]
     mlx_backend::register()?;
     let backend = args.device.map(DeviceArg::backend).transpose()?;
-    let load = LoadOptions { backend, ..LoadOptions::default() }.with_progress(progress::of_loading());
+    let load =
+        LoadOptions { backend, ..LoadOptions::default() }.with_progress(progress::of_loading(&args.model));
     let model = inference_api::load_model(&args.model, &load)?;
 
     let prompt = match prompt {

@@ -23,7 +23,7 @@ const BYTES: usize = size_of::<f32>();
     after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors"
 )]
 pub(crate) struct Args {
-    /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
+    /// A folder in Hugging Face layout, a .gguf file, the name of a packaged model, or a Hub id such as org/name.
     #[arg(long)]
     model: String,
     /// The token ids, used exactly as they are, such as 2,818,7217.

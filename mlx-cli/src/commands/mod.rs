@@ -3,7 +3,9 @@
 pub(crate) mod bench;
 pub(crate) mod convert;
 pub(crate) mod generate;
+pub(crate) mod info;
 pub(crate) mod logits;
+pub(crate) mod models;
 pub(crate) mod perplexity;
 pub(crate) mod tensor;
 pub(crate) mod tokenize;

@@ -19,7 +19,7 @@ use crate::{input, output, progress};
     printf 'Hello' | mlx tokenize --model gemma-3-270m --json\n  \
     echo '{\"ids\":[2,9259]}' | mlx tokenize --model gemma-3-270m --decode --json")]
 pub(crate) struct Args {
-    /// A folder in Hugging Face layout, a .gguf file, or the name of a packaged model.
+    /// A folder in Hugging Face layout, a .gguf file, the name of a packaged model, or a Hub id such as org/name.
     #[arg(long)]
     model: String,
     /// Add no tokens around the text, such as the one that begins it.

@@ -20,8 +20,9 @@ fn a_copy_of_the_binary_finds_mlx_from_anywhere() {
 #[test]
 fn help_and_version_go_to_stdout() {
     assert_eq!(mlx(&["--version"], "").text(), concat!("mlx ", env!("CARGO_PKG_VERSION"), "\n"));
-    for command in ["bench", "generate", "logits", "tokenize"] {
+    for command in ["bench", "generate", "info", "logits", "models", "tokenize"] {
         let help = mlx(&[command, "--help"], "").text();
-        assert!(help.contains(&format!("mlx {command} --")), "{help}");
+        let examples = help.split("Example").nth(1).unwrap_or_default();
+        assert!(examples.contains(&format!("mlx {command} ")), "{help}");
     }
 }

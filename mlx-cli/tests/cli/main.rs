@@ -9,7 +9,9 @@ mod convert;
 mod errors;
 #[cfg(feature = "mlx-backend")]
 mod generate;
+mod info;
 mod logits;
+mod models;
 mod perplexity;
 mod support;
 mod tokenize;

@@ -80,6 +80,11 @@ impl Folder {
         if exists(&path)? { read_json(&path, MAX_CONFIG).map(Some) } else { Ok(None) }
     }
 
+    /// The safetensors files.
+    pub(crate) fn files(&self) -> &[SafetensorsFile] {
+        &self.files
+    }
+
     pub(super) fn model_type(&self) -> Result<&str> {
         let model_type = self.config.get("model_type").and_then(Value::as_str);
         model_type.ok_or_else(|| self.refuse_config("model_type is missing, or not a text"))

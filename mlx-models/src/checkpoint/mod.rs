@@ -113,7 +113,7 @@ pub(crate) fn unsupported(path: &Path, message: impl Into<String>) -> Error {
 }
 
 /// A message that is one line whatever the file has in it: names and values come from there.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     let printable = |c| if breaks(c) { char::REPLACEMENT_CHARACTER } else { c };
     let chars: Vec<char> = message.chars().map(printable).collect();

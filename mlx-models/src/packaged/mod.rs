@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cache::cache_dir;
+pub(crate) use verify::hex;
 
 use crate::Result;
 
@@ -101,15 +102,19 @@ pub enum Keep {
 
 /// How far a fetch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct Progress<'a> {
     /// What is being done.
     pub stage: Stage,
     /// The package or the file that it is done to.
-    pub item: &'static str,
+    pub item: &'a str,
     /// Bytes done of this stage.
     pub done_bytes: u64,
     /// Bytes that the whole stage has.
     pub total_bytes: u64,
+    /// Bytes done of the item.
+    pub item_done_bytes: u64,
+    /// Bytes that the item has.
+    pub item_total_bytes: u64,
 }
 
 /// The stages of a fetch, in order.
@@ -162,7 +167,7 @@ impl FetchOptions {
 }
 
 /// Reads a switch the way the Hugging Face libraries do.
-fn is_true(value: &str) -> bool {
+pub(crate) fn is_true(value: &str) -> bool {
     ["1", "on", "yes", "true"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 

@@ -40,7 +40,7 @@ pub(super) fn sha256(path: &Path) -> io::Result<String> {
 }
 
 /// Ends a hash and writes it in lower-case hex.
-pub(super) fn hex(hash: Sha256) -> String {
+pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
