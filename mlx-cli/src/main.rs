@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, generate, logits, tokenize};
+use crate::commands::{bench, generate, logits, render, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -32,6 +32,7 @@ enum Command {
     Bench(bench::Args),
     Generate(generate::Args),
     Logits(logits::Args),
+    Render(render::Args),
     Tokenize(tokenize::Args),
 }
 
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Logits(args) => logits::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     }
 }

@@ -39,7 +39,7 @@ fn expected() -> Expected {
 }
 
 fn load() -> LoadedModel {
-    mlx_models::load(&real::gguf(), None).unwrap()
+    mlx_models::load(&real::fetch("gemma-3-270m"), None).unwrap()
 }
 
 #[test]

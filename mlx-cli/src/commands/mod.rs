@@ -3,4 +3,5 @@
 pub(crate) mod bench;
 pub(crate) mod generate;
 pub(crate) mod logits;
+pub(crate) mod render;
 pub(crate) mod tokenize;

@@ -9,5 +9,6 @@ mod errors;
 #[cfg(feature = "mlx-backend")]
 mod generate;
 mod logits;
+mod render;
 mod support;
 mod tokenize;

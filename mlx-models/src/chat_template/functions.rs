@@ -3,18 +3,24 @@
 //! The engine charges its own operators and filters. A lazy list can be far longer than memory, though, and what walks one
 //! outside the engine must pay for each item itself.
 
+use std::borrow::Cow;
+
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja::{Environment, Error, ErrorKind, State, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback as python_method;
 use serde_json::{Map, Value as Json};
 
 use super::python_json::{Style, dumps};
+use super::{python_text, source, strings};
 
 /// What opens the message of a template's own `raise_exception`.
 pub(super) const RAISED: &str = "the template says: ";
 
-/// The deepest value that is written as JSON.
-const MAX_DEPTH: usize = 64;
+/// The deepest value that is written.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// The deepest indentation of a level of JSON, in characters.
+const MAX_INDENT: usize = 16;
 
 /// The widest field of `str.format`, in digits of its number.
 const MAX_WIDTH_DIGITS: usize = 3;
@@ -22,11 +28,26 @@ const MAX_WIDTH_DIGITS: usize = 3;
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Number | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
+            Ok(out.write_str(&python_text::str(state, value)?)?)
+        }
+        _ => escape_formatter(out, state, value),
+    });
+    environment.add_filter("string", python_text::str);
+    environment.add_filter("default", default);
+    environment.add_filter("d", default);
+    environment.add_filter("trim", trim);
+    environment.add_test("sequence", is_sequence);
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+    environment.add_function("joiner", minijinja_contrib::globals::joiner);
+    environment.add_filter("sum", sum);
+    environment.add_filter(source::COUNTED, counted);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
 }
 
-fn invalid(message: String) -> Error {
+pub(super) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
@@ -37,6 +58,82 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
 fn strftime_now(format: &str) -> Result<String, Error> {
     jiff::fmt::strtime::format(format, &jiff::Zoned::now())
         .map_err(|e| invalid(format!("strftime_now({format:?}): {e}")))
+}
+
+/// Jinja's filter, whose arguments may be named.
+fn default(value: Value, other: Option<Value>, boolean: Option<bool>, named: Kwargs) -> Result<Value, Error> {
+    let other = other.map_or_else(|| named.get("default_value"), |other| Ok(Some(other)))?;
+    let boolean = boolean.map_or_else(|| named.get("boolean"), |boolean| Ok(Some(boolean)))?;
+    named.assert_all_used()?;
+    let missing = value.is_undefined() || (boolean == Some(true) && !value.is_true());
+    Ok(if missing { other.unwrap_or_else(|| "".into()) } else { value })
+}
+
+/// Jinja's test, which asks for a length and for items by index.
+fn is_sequence(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::String | ValueKind::Map => true,
+        // Two lists added to one.
+        ValueKind::Iterable => value.len().is_some(),
+        _ => false,
+    }
+}
+
+/// Jinja's filter, which trims as Python's `strip` does.
+fn trim(state: &State, value: &Value, characters: Option<&str>) -> Result<Value, Error> {
+    let text = value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
+    charge_bytes(state, text.len())?;
+    Ok(strings::trimmed(&text, characters, true, true).into())
+}
+
+/// Charges for adding a list, and returns whatever it is given.
+///
+/// One item in some thirty is copied, when additions have been nested that deep. With a sixteenth a long conversation can
+/// be put together message by message.
+fn counted(state: &State, value: Value) -> Result<Value, Error> {
+    if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        charge_count(state, value.len().unwrap_or(0) / 16)?;
+    }
+    Ok(value)
+}
+
+/// Jinja's filter; lists are joined here, at a charge that the engine doesn't make.
+fn sum(
+    state: &State,
+    values: Value,
+    attribute: Option<&str>,
+    start: Option<Value>,
+    named: Kwargs,
+) -> Result<Value, Error> {
+    let start = start.map_or_else(|| named.get("start"), |start| Ok(Some(start)))?;
+    let attribute = attribute.map_or_else(|| named.get("attribute"), |name| Ok(Some(name)))?;
+    named.assert_all_used()?;
+    let Some(ValueKind::Seq | ValueKind::Iterable) = start.as_ref().map(Value::kind) else {
+        return minijinja::filters::sum(
+            state,
+            values,
+            attribute,
+            start,
+            Kwargs::from_iter([] as [(&str, Value); 0]),
+        );
+    };
+    let mut all = Vec::new();
+    let mut extend = |list: &Value| {
+        for item in list.try_iter()? {
+            charge_count(state, 1)?;
+            all.push(item);
+        }
+        Ok::<_, Error>(())
+    };
+    extend(&start.unwrap_or_default())?;
+    for item in values.try_iter()? {
+        charge_count(state, 1)?;
+        match attribute {
+            Some(name) => extend(&item.get_attr(name)?)?,
+            None => extend(&item)?,
+        }
+    }
+    Ok(all.into())
 }
 
 /// Calls a method of Python's `str`, `dict` or `list`, if its result is affordable.
@@ -61,10 +158,21 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
                     charge_bytes(state, bytes.saturating_mul(fields))?;
                 }
             }
-            _ => charge_items(state, args)?,
+            _ => {
+                charge_items(state, args)?;
+                if let Some(result) = strings::call(state, text, method, args)? {
+                    return Ok(result);
+                }
+            }
         }
-    } else if value.kind() == ValueKind::Seq {
+    } else if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
         charge_items(state, std::slice::from_ref(value))?;
+        if let ("index", [wanted]) = (method, args) {
+            let found = value.try_iter()?.position(|item| item == *wanted);
+            return found
+                .map(Value::from)
+                .ok_or_else(|| invalid(format!("index: the list holds no {wanted}")));
+        }
     }
     python_method(state, value, method, args)
 }
@@ -84,26 +192,48 @@ fn join(state: &State, separator: &str, items: &Value) -> Result<Value, Error> {
 /// Pays for looking at each item of the lists among `values` once.
 fn charge_items(state: &State, values: &[Value]) -> Result<(), Error> {
     let items = values.iter().filter_map(Value::len).fold(0, usize::saturating_add);
+    charge_count(state, items)
+}
+
+pub(super) fn charge_count(state: &State, items: usize) -> Result<(), Error> {
     state.consume_fuel(items as u64)
 }
 
-fn charge_bytes(state: &State, bytes: usize) -> Result<(), Error> {
+pub(super) fn charge_bytes(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(1 + bytes as u64 / 64)
 }
 
 /// `json.dumps` with the arguments that Hugging Face's filter takes.
-fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
+fn tojson(
+    state: &State,
+    value: &Value,
+    ensure_ascii: Option<Value>,
+    indent: Option<Value>,
+    named: Kwargs,
+) -> Result<String, Error> {
+    let argument = |given: Option<Value>, name| {
+        let value = given.map_or_else(|| named.get::<Option<Value>>(name), |value| Ok(Some(value)))?;
+        Ok::<_, Error>(value.filter(|value| !value.is_none()))
+    };
+    let ensure_ascii = argument(ensure_ascii, "ensure_ascii")?.is_some_and(|value| value.is_true());
+    let indent = argument(indent, "indent")?;
+    let separators = argument(None, "separators")?;
+    let sort_keys = argument(None, "sort_keys")?.is_some_and(|value| value.is_true());
+    named.assert_all_used()?;
     // Deeper indentation serves nobody, and would multiply into memory.
-    let mut style = Style::new(indent.map(|indent| indent.min(16)));
-    if let Some(separators) = options.get::<Option<Vec<String>>>("separators")? {
+    let indent = indent.map(|indent| match indent.as_str() {
+        Some(text) => text.chars().take(MAX_INDENT).collect(),
+        None => {
+            " ".repeat(indent.as_i64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0).min(MAX_INDENT))
+        }
+    });
+    let mut style = Style { ensure_ascii, ..Style::new(indent) };
+    if let Some(separators) = separators {
+        let texts: Vec<String> = separators.try_iter()?.map(|text| text.to_string()).collect();
         let [items, keys] =
-            separators.try_into().map_err(|_| invalid("tojson: separators takes two texts".into()))?;
+            texts.try_into().map_err(|_| invalid("tojson: separators takes two texts".into()))?;
         style.separators = (items, keys);
     }
-    style.ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
-    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    options.assert_all_used()?;
     let mut json = to_json(state, value, 0)?;
     if sort_keys {
         json.sort_all_objects();
@@ -130,7 +260,11 @@ fn to_json(state: &State, value: &Value, depth: usize) -> Result<Json, Error> {
             let mut map = Map::new();
             for key in value.try_iter()? {
                 let item = to_json(state, &value.get_item(&key)?, depth + 1)?;
-                let name = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+                let name = match key.kind() {
+                    ValueKind::Bool => if key.is_true() { "true" } else { "false" }.to_owned(),
+                    ValueKind::None => "null".to_owned(),
+                    _ => key.to_string(),
+                };
                 map.insert(name, item);
             }
             Ok(Json::Object(map))

@@ -68,8 +68,6 @@ pub struct Vocabulary {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`: when absent, yes for SentencePiece-style vocabularies.
     pub add_space_prefix: Option<bool>,
-    /// `tokenizer.chat_template`: not the tokenizer's; see [`ChatTemplate`](crate::ChatTemplate).
-    pub chat_template: Option<String>,
 }
 
 /// `tokenizer.ggml.token_type`, as far as it changes what a token does.

