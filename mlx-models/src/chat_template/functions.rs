@@ -55,9 +55,41 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(invalid(format!("{RAISED}{message}")))
 }
 
+/// `datetime.now().strftime`, in the locale `C`.
 fn strftime_now(format: &str) -> Result<String, Error> {
-    jiff::fmt::strtime::format(format, &jiff::Zoned::now())
+    jiff::fmt::strtime::format(directives(format), &jiff::Zoned::now())
         .map_err(|e| invalid(format!("strftime_now({format:?}): {e}")))
+}
+
+/// A format of Python in the directives of `jiff`: what Python's local time doesn't know, or writes otherwise.
+fn directives(format: &str) -> String {
+    let mut out = String::with_capacity(format.len());
+    let mut chars = format.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let Some(directive) = chars.next() else {
+            out.push_str("%%");
+            break;
+        };
+        match directive {
+            'c' => out.push_str("%a %b %e %H:%M:%S %Y"),
+            'r' => out.push_str("%I:%M:%S %p"),
+            'x' => out.push_str("%m/%d/%y"),
+            'f' => out.push_str("%6f"),
+            // It has no time zone.
+            'z' | 'Z' => {}
+            known if "%aAbBCdDeFgGhHIjklmMnpPRsStTuUVwWXyY".contains(known) => out.extend(['%', known]),
+            '-' | '_' | '0' if chars.peek().is_some_and(char::is_ascii_alphabetic) => {
+                out.extend(['%', directive]);
+                out.extend(chars.next());
+            }
+            other => out.extend(['%', '%', other]),
+        }
+    }
+    out
 }
 
 /// Jinja's filter, whose arguments may be named.
@@ -270,5 +302,28 @@ fn to_json(state: &State, value: &Value, depth: usize) -> Result<Json, Error> {
             Ok(Json::Object(map))
         }
         kind => Err(invalid(format!("{kind} values can't be written as JSON"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected are Python 3.11's texts for the same moment.
+    #[test]
+    fn dates_are_written_as_python_writes_them() {
+        let time = jiff::civil::date(2026, 3, 5).at(4, 7, 9, 85_000);
+        let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).unwrap();
+        for (format, expected) in [
+            ("%d %b %Y", "05 Mar 2026"),
+            ("%Y-%m-%d", "2026-03-05"),
+            ("%A, %B %-d", "Thursday, March 5"),
+            ("%c|%x|%X|%r", "Thu Mar  5 04:07:09 2026|03/05/26|04:07:09|04:07:09 AM"),
+            ("%H:%M:%S.%f %p %j %U %w %y", "04:07:09.000085 AM 064 09 4 26"),
+            ("[%z%Z]", "[]"),
+            ("100%% é %Q %i %", "100% é %Q %i %"),
+        ] {
+            assert_eq!(jiff::fmt::strtime::format(directives(format), &zoned).unwrap(), expected, "{format}");
+        }
     }
 }
