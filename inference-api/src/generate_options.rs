@@ -32,6 +32,13 @@ pub struct GenerateOptions {
     /// Leaves out tokens less probable than this share of the most probable one; from 0 to 1. 0, the default,
     /// means none.
     pub min_p: f32,
+    /// How often XTC ("exclude top choices") leaves out the most probable tokens: with this probability, of all
+    /// tokens more probable than [`xtc_threshold`](GenerateOptions::xtc_threshold) only the least probable
+    /// stays. Tokens of a line break and those that end a text always stay. From 0 to 1; 0, the default, is off.
+    pub xtc_probability: f32,
+    /// The probability above which XTC leaves tokens out, among those that `top_p` and `min_p` kept; from 0 to
+    /// 0.5. Default 0.1.
+    pub xtc_threshold: f32,
     /// Makes recent tokens less likely: divides their positive logits and multiplies their negative ones;
     /// finite, above 0. 1, the default, changes nothing.
     pub repetition_penalty: f32,
@@ -66,6 +73,8 @@ impl Default for GenerateOptions {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
             repetition_penalty: 1.0,
             repetition_context_size: 20,
             presence_penalty: 0.0,
@@ -112,6 +121,15 @@ impl GenerateOptions {
     #[must_use]
     pub fn with_min_p(mut self, min_p: f32) -> Self {
         self.min_p = min_p;
+        self
+    }
+
+    /// Sets [`xtc_probability`](GenerateOptions::xtc_probability) and
+    /// [`xtc_threshold`](GenerateOptions::xtc_threshold).
+    #[must_use]
+    pub fn with_xtc(mut self, probability: f32, threshold: f32) -> Self {
+        self.xtc_probability = probability;
+        self.xtc_threshold = threshold;
         self
     }
 
@@ -199,6 +217,9 @@ impl GenerateOptions {
         )?;
         check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1")?;
         check("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1")?;
+        let (probability, threshold) = (self.xtc_probability, self.xtc_threshold);
+        check("xtc_probability", probability, (0.0..=1.0).contains(&probability), "from 0 to 1")?;
+        check("xtc_threshold", threshold, (0.0..=0.5).contains(&threshold), "from 0 to 0.5")?;
         let repetition = self.repetition_penalty;
         check(
             "repetition_penalty",
@@ -238,6 +259,7 @@ mod tests {
             ("top_k", options().with_top_k(usize::MAX)),
             ("top_p", options().with_top_p(f32::MIN_POSITIVE)),
             ("min_p", options().with_min_p(1.0)),
+            ("xtc", options().with_xtc(1.0, 0.5)),
             ("rewarded repetition", options().with_repetition_penalty(0.5)),
             ("no window", options().with_repetition_context_size(0)),
             ("negative penalties", options().with_presence_penalty(-2.0).with_frequency_penalty(-2.0)),
@@ -263,6 +285,9 @@ mod tests {
             (options().with_min_p(-0.1), "min_p is -0.1"),
             (options().with_min_p(1.5), "min_p is 1.5"),
             (options().with_min_p(f32::NAN), "min_p is NaN"),
+            (options().with_xtc(1.5, 0.1), "xtc_probability is 1.5"),
+            (options().with_xtc(f32::NAN, 0.1), "xtc_probability is NaN"),
+            (options().with_xtc(0.5, 0.75), "xtc_threshold is 0.75"),
             (options().with_repetition_penalty(0.0), "repetition_penalty is 0"),
             (options().with_repetition_penalty(-1.1), "repetition_penalty is -1.1"),
             (options().with_repetition_penalty(f32::NAN), "repetition_penalty is NaN"),
@@ -285,6 +310,7 @@ mod tests {
         let options = options();
         assert_eq!((options.max_tokens, options.temperature, options.top_k), (256, 0.0, 0));
         assert_eq!((options.top_p, options.min_p), (1.0, 0.0));
+        assert_eq!((options.xtc_probability, options.xtc_threshold), (0.0, 0.1));
         assert_eq!((options.repetition_penalty, options.repetition_context_size), (1.0, 20));
         assert_eq!((options.presence_penalty, options.frequency_penalty), (0.0, 0.0));
         assert_eq!((options.seed, options.stop.len()), (None, 0));

@@ -9,7 +9,7 @@ use inference_api::{Finish, FinishReason, GenerateMetrics, GenerateOptions, Resu
 use mlx_core::memory;
 use mlx_models::sampling::{self, Sampler, SamplingConfig};
 use mlx_models::stop::StopStrings;
-use mlx_models::{Detokenizer, LoadedModel, Sequence};
+use mlx_models::{Detokenizer, LoadedModel, Sequence, TextTools};
 
 use crate::error::{closed, from_models};
 
@@ -56,15 +56,25 @@ impl Request {
 }
 
 /// The sampler's settings for the options of the contract.
-pub(crate) fn sampling_config(options: &GenerateOptions) -> SamplingConfig {
+///
+/// # Errors
+/// When the tokenizer can't encode a line break, which XTC has to know.
+pub(crate) fn sampling_config(options: &GenerateOptions, text: &TextTools) -> Result<SamplingConfig> {
     // The contract's window of 0 tokens switches penalties off; the sampler's means all tokens.
     let window = options.repetition_context_size;
     let on = window > 0;
-    SamplingConfig {
+    let xtc_special_tokens = match options.xtc_probability > 0.0 {
+        true => lasting_tokens(text).map_err(from_models)?,
+        false => Vec::new(),
+    };
+    Ok(SamplingConfig {
         temperature: options.temperature,
         top_k: options.top_k,
         top_p: options.top_p,
         min_p: options.min_p,
+        xtc_probability: options.xtc_probability,
+        xtc_threshold: options.xtc_threshold,
+        xtc_special_tokens,
         repetition_penalty: if on { options.repetition_penalty } else { 1.0 },
         repetition_context_size: window,
         presence_penalty: if on { options.presence_penalty } else { 0.0 },
@@ -72,7 +82,16 @@ pub(crate) fn sampling_config(options: &GenerateOptions) -> SamplingConfig {
         frequency_penalty: if on { options.frequency_penalty } else { 0.0 },
         frequency_context_size: window,
         ..SamplingConfig::default()
+    })
+}
+
+/// Tokens that XTC must not leave out: without those of a line break and of the end, a text runs on. As in mlx-lm.
+fn lasting_tokens(text: &TextTools) -> mlx_models::Result<Vec<u32>> {
+    let mut tokens: Vec<u32> = text.eos_ids.iter().copied().collect();
+    if let Ok(tokenizer) = text.tokenizer() {
+        tokens.extend(tokenizer.encode("\n", true, false)?);
     }
+    Ok(tokens)
 }
 
 /// Runs the generation to its end. Every step goes out as soon as it is certain.

@@ -97,7 +97,7 @@ impl TextModel for MlxModel {
         // A reply ends where the context does, which the finish reason then tells.
         options.max_tokens = options.max_tokens.min(limit - prompt.len());
         let seed = options.seed.map_or_else(fresh_seed, Ok).map_err(from_models)?;
-        let sampler = Sampler::new(sampling_config(&options), seed).map_err(from_models)?;
+        let sampler = Sampler::new(sampling_config(&options, &self.text)?, seed).map_err(from_models)?;
         let stops = StopStrings::new(options.stop.clone()).map_err(from_models)?;
         if !options.stop.is_empty() {
             self.tokenizer()?;

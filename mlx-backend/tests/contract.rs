@@ -183,6 +183,19 @@ fn a_seed_repeats_and_no_seed_does_not() {
 }
 
 #[test]
+fn xtc_leaves_the_most_probable_tokens_out() {
+    let model = load(&data("gemma3-classic"));
+    let greedy = complete(&*model, prompt(), &tokens(8));
+    // So cold that only the most probable token is drawn, of those that are left.
+    let cold = tokens(8).with_temperature(1e-4).with_seed(1);
+    // At most one token has more than half, and one alone stays.
+    let nothing = complete(&*model, prompt(), &cold.clone().with_xtc(1.0, 0.5));
+    assert_eq!(ids(&nothing), ids(&greedy));
+    let excluded = complete(&*model, prompt(), &cold.with_xtc(1.0, 0.0));
+    assert_ne!(ids(&excluded).first(), ids(&greedy).first());
+}
+
+#[test]
 fn log_probabilities_are_those_before_penalties() {
     let model = load(&data("gemma3-classic"));
     let prompt = expected_ids("gemma3-classic", "generate_prompt");

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, convert, generate, info, logits, models, perplexity, tensor, tokenize};
+use crate::commands::{bench, convert, generate, info, logits, models, perplexity, render, tensor, tokenize};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -37,6 +37,7 @@ enum Command {
     Logits(logits::Args),
     Models(models::Args),
     Perplexity(perplexity::Args),
+    Render(render::Args),
     Tensor(tensor::Args),
     Tokenize(tokenize::Args),
 }
@@ -64,6 +65,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Logits(args) => logits::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Tensor(args) => tensor::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
     }

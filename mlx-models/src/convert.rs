@@ -319,7 +319,7 @@ fn write_tokenizer(checkpoint: &Checkpoint, out: &Path) -> Result<()> {
         "unk_token": token(vocabulary.unk_id),
         "pad_token": token(vocabulary.pad_id),
         "clean_up_tokenization_spaces": false,
-        "chat_template": vocabulary.chat_template,
+        "chat_template": file.metadata().optional_str("tokenizer.chat_template")?,
     });
     write_json(&out.join("tokenizer_config.json"), &config)
 }

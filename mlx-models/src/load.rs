@@ -109,12 +109,7 @@ impl TextTools {
             Checkpoint::Gguf(file) => {
                 let vocabulary = Vocabulary::of(file)?;
                 let tokenizer = Tokenizer::from_vocabulary(&vocabulary).map_err(|e| inside(file, e))?;
-                let token = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok());
-                let (bos, eos) = (token(vocabulary.bos_id), token(vocabulary.eos_id));
-                let template = vocabulary.chat_template.as_deref();
-                let template = template.map(|t| ChatTemplate::new(t, bos.as_deref(), eos.as_deref()));
-                let template = template.transpose().map_err(|e| inside(file, e))?;
-                (Some(tokenizer), template, BTreeSet::new())
+                (Some(tokenizer), ChatTemplate::from_gguf(file)?, BTreeSet::new())
             }
         };
         eos_ids.extend(tokenizer.iter().flat_map(Tokenizer::eos_ids));
@@ -151,11 +146,9 @@ fn eos_ids(config: &Value) -> BTreeSet<u32> {
 
 /// An error of what was read from a file's metadata, with the file's name, which that part does not know.
 pub(crate) fn inside(file: &GgufFile, error: Error) -> Error {
-    let origin = |origin| format!("{}: {origin}", file.path().display());
     match error {
-        Error::Tokenizer { origin: part, message } => Error::Tokenizer { origin: origin(part), message },
-        Error::Template { origin: part, line, message } => {
-            Error::Template { origin: origin(part), line, message }
+        Error::Tokenizer { origin, message } => {
+            Error::Tokenizer { origin: format!("{}: {origin}", file.path().display()), message }
         }
         other => other,
     }

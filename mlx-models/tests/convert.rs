@@ -102,13 +102,13 @@ fn matrices_are_packed_where_their_rows_are_whole_groups() {
 fn a_tokenizer_written_from_a_gguf_file_gives_the_same_ids() {
     let text = "Grüße, 世界!  def f(x):\n\treturn x*2 🎉 <bos><|im_end|> 12345 it's";
     for name in ["smollm2-135m-instruct", "gemma-3-270m"] {
-        let text_tools = TextTools::of(&Checkpoint::open(&real::gguf(name)).unwrap()).unwrap();
+        let text_tools = TextTools::of(&Checkpoint::open(&real::fetch(name)).unwrap()).unwrap();
         let from_gguf = text_tools.tokenizer().unwrap();
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("tokenizer.json");
         fs::write(
             &file,
-            Vocabulary::of(&GgufFile::open(real::gguf(name)).unwrap())
+            Vocabulary::of(&GgufFile::open(real::fetch(name)).unwrap())
                 .unwrap()
                 .to_tokenizer_json()
                 .unwrap()

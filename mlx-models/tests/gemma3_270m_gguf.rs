@@ -20,7 +20,7 @@ fn sha256(values: &[f32]) -> String {
 
 #[test]
 fn every_tensor_equals_gguf_py() {
-    let file = GgufFile::open(real::gguf("gemma-3-270m")).unwrap();
+    let file = GgufFile::open(real::fetch("gemma-3-270m")).unwrap();
     let expected: Vec<Value> = serde_json::from_str(EXPECTED).unwrap();
     assert_eq!(file.tensors().len(), expected.len());
     for (tensor, expected) in file.tensors().zip(&expected) {

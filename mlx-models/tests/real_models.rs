@@ -40,7 +40,7 @@ const GEMMA: (&str, &str) = ("gemma-3-270m", include_str!("data/gemma3_270m_expe
 const SMOLLM: (&str, &str) = ("smollm2-135m-instruct", include_str!("data/smollm2_135m_expected.json"));
 
 fn load((name, expected): (&str, &str)) -> (LoadedModel, Expected) {
-    (mlx_models::load(&real::gguf(name), None).unwrap(), serde_json::from_str(expected).unwrap())
+    (mlx_models::load(&real::fetch(name), None).unwrap(), serde_json::from_str(expected).unwrap())
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! `data/sampling.json` holds the distributions that mlx-lm 0.32.2 draws from; `data/make_sampling.py` writes it.
 
-use mlx_models::sampling::{Sampler, SamplingConfig, fresh_seed, top_logprobs};
+use mlx_models::sampling::{Sampler, SamplingConfig, fresh_seed, logprob, top_logprobs};
 use mlx_models::{Error, Result};
 use serde_json::Value;
 
@@ -29,6 +29,13 @@ fn config(setting: &Value) -> SamplingConfig {
         top_k: count("top_k", default.top_k),
         top_p: number("top_p", default.top_p),
         min_p: number("min_p", default.min_p),
+        xtc_probability: number("xtc_probability", default.xtc_probability),
+        xtc_threshold: number("xtc_threshold", default.xtc_threshold),
+        xtc_special_tokens: if setting["xtc_special_tokens"].is_null() {
+            Vec::new()
+        } else {
+            ids(&setting["xtc_special_tokens"])
+        },
         repetition_penalty: number("repetition_penalty", default.repetition_penalty),
         repetition_context_size: count("repetition_context_size", default.repetition_context_size),
         presence_penalty: number("presence_penalty", default.presence_penalty),
@@ -91,28 +98,127 @@ fn chi_square(config: SamplingConfig, row: &[f32], draws: u32) -> (f64, f64) {
         draws,
         "a filtered token was drawn"
     );
+    (pearson(&expected, &counts), expected.len() as f64 - 1.0)
+}
+
+fn pearson(expected: &[(u32, f32)], counts: &[u32]) -> f64 {
+    let draws = f64::from(counts.iter().sum::<u32>());
     let term = |&(id, p): &(u32, f32)| {
-        let mean = f64::from(p) * f64::from(draws);
+        let mean = f64::from(p) * draws;
         (f64::from(counts[id as usize]) - mean).powi(2) / mean
     };
-    (expected.iter().map(term).sum(), expected.len() as f64 - 1.0)
+    expected.iter().map(term).sum()
+}
+
+/// The share of true samplers that a chi-square test of this file would fail: one in ten million a test, both sides
+/// together. The seeds are fixed, so that a test that passes goes on passing. It is the tail beyond so many deviations of
+/// a normal distribution.
+const FALSE_ALARM: (f64, f64) = (1e-7, 5.3267);
+
+/// The chi-square value of `freedom` degrees that a true sampler stays under, or over, but for half of
+/// [`FALSE_ALARM`], by Wilson and Hilferty's approximation (PNAS 17, 1931),
+/// whose limits are a little wider than the exact ones.
+fn limit(freedom: f64, over: bool) -> f64 {
+    let deviations = if over { FALSE_ALARM.1 } else { -FALSE_ALARM.1 };
+    let spread = 2.0 / (9.0 * freedom);
+    freedom * (1.0 - spread + deviations * spread.sqrt()).max(0.0).powi(3)
 }
 
 #[test]
 fn frequencies_of_the_draw_follow_the_distribution() {
     let row: Vec<f32> = (0..24).map(|i| ((i * 37) % 24) as f32 / 10.0).collect();
+    let off = SamplingConfig::default;
     let configs = [
-        SamplingConfig { temperature: 1.0, ..SamplingConfig::default() },
-        SamplingConfig { temperature: 0.4, top_k: 10, ..SamplingConfig::default() },
-        SamplingConfig { temperature: 1.5, top_p: 0.8, min_p: 0.15, ..SamplingConfig::default() },
+        SamplingConfig { temperature: 1.0, ..off() },
+        SamplingConfig { temperature: 0.4, top_k: 10, ..off() },
+        SamplingConfig { temperature: 1.5, top_p: 0.8, min_p: 0.15, ..off() },
+        SamplingConfig { temperature: 1.0, xtc_probability: 1.0, xtc_threshold: 0.05, ..off() },
+        SamplingConfig { temperature: 0.8, xtc_probability: 0.5, xtc_threshold: 0.04, ..off() },
+        SamplingConfig {
+            temperature: 1.2,
+            top_p: 0.9,
+            top_k: 8,
+            xtc_probability: 0.25,
+            xtc_threshold: 0.0,
+            xtc_special_tokens: vec![1, 11, 13],
+            ..off()
+        },
     ];
     for config in configs {
-        let (statistic, freedom) = chi_square(config.clone(), &row, 20_000);
-        // Mean and variance of chi-square are k and 2k: four deviations is beyond the 0.1% point for these k.
-        let limit = freedom + 4.0 * (2.0 * freedom).sqrt();
-        assert!(statistic < limit, "{config:?}: chi-square {statistic:.1} over {limit:.1}");
-        assert!(statistic > freedom / 5.0, "{config:?}: chi-square {statistic:.2} is too good to be random");
+        let (statistic, freedom) = chi_square(config.clone(), &row, 40_000);
+        assert!(statistic < limit(freedom, true), "{config:?}: chi-square {statistic:.1} of {freedom}");
+        assert!(
+            statistic > limit(freedom, false),
+            "{config:?}: {statistic:.3} of {freedom} is too good to be random"
+        );
     }
+}
+
+#[test]
+fn a_wrong_distribution_fails_the_test() {
+    let row: Vec<f32> = (0..24).map(|i| ((i * 37) % 24) as f32 / 10.0).collect();
+    let config = |temperature| SamplingConfig { temperature, ..SamplingConfig::default() };
+    let mut sampler = Sampler::new(config(1.1), 7).expect("a valid setting");
+    let wrong = sampler.distribution(&mut row.clone(), &[]).expect("a valid row");
+    let mut counts = [0u32; 24];
+    let mut sampler = Sampler::new(config(1.0), 7).expect("a valid setting");
+    for _ in 0..40_000 {
+        counts[sampler.sample(&mut row.clone(), &[]).expect("a valid row").token as usize] += 1;
+    }
+    assert!(pearson(&wrong, &counts) > limit(23.0, true), "a temperature 10% off goes unnoticed");
+}
+
+#[test]
+fn log_probabilities_are_those_of_a_softmax_in_double_precision() {
+    let long = (0..262_144u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6) - 12.0).collect();
+    let rows: [Vec<f32>; 5] = [
+        long,
+        (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 4.0).collect(),
+        vec![50.0, -50.0, 0.0, 49.999, f32::NEG_INFINITY, -1e30],
+        vec![1e4, 1e4 - 1.0, 1e4 - 80.0, -1e4],
+        vec![0.0; 5],
+    ];
+    for row in rows {
+        let max = row.iter().copied().fold(f32::MIN, f32::max);
+        let total: f64 = row.iter().map(|&x| (f64::from(x) - f64::from(max)).exp()).sum();
+        let exact = |x: f32| f64::from(x) - f64::from(max) - total.ln();
+        let close = |got: f32, x: f32, what: &str| {
+            let (got, want) = (f64::from(got), exact(x));
+            assert!((got - want).abs() <= 1e-6 * want.abs().max(1.0), "{what} of {x} is {got}, not {want}");
+        };
+        let top = top_logprobs(&row, 20).expect("a valid row");
+        let mut sorted: Vec<(f32, u32)> =
+            row.iter().copied().zip(0..).filter(|x| x.0 > f32::NEG_INFINITY).collect();
+        sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let wanted: Vec<u32> = sorted.iter().take(20).map(|x| x.1).collect();
+        assert_eq!(top.iter().map(|s| s.token).collect::<Vec<_>>(), wanted);
+        for sampled in top {
+            close(sampled.logprob, row[sampled.token as usize], "the top log-probability");
+        }
+        for token in (0..row.len()).step_by(1 + row.len() / 997) {
+            if row[token] > f32::NEG_INFINITY {
+                close(logprob(&row, token as u32).expect("a valid row"), row[token], "the log-probability");
+            }
+        }
+        for temperature in [0.0, 1.0, 3.0] {
+            let config = SamplingConfig { temperature, ..SamplingConfig::default() };
+            let mut sampler = Sampler::new(config, 5).expect("a valid setting");
+            let sampled = sampler.sample(&mut row.clone(), &[]).expect("a valid row");
+            close(sampled.logprob, row[sampled.token as usize], "the sampled log-probability");
+        }
+    }
+}
+
+#[test]
+fn xtc_off_draws_as_if_it_were_not_there() {
+    let row: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 400.0).collect();
+    let plain = SamplingConfig { temperature: 0.9, top_k: 100, ..SamplingConfig::default() };
+    let off = SamplingConfig { xtc_threshold: 0.0, xtc_special_tokens: vec![9999], ..plain.clone() };
+    assert_eq!(tokens(&off, 42, &row), tokens(&plain, 42, &row));
+    let on = SamplingConfig { xtc_probability: 0.5, ..off };
+    let refused =
+        Sampler::new(on, 1).and_then(|mut s| s.sample(&mut row.clone(), &[])).expect_err("no such token");
+    assert_eq!(refused.to_string(), "xtc_special_tokens: token 9999 is outside the vocabulary of 1000");
 }
 
 fn tokens(config: &SamplingConfig, seed: u64, row: &[f32]) -> Vec<u32> {

@@ -39,7 +39,7 @@ fn from_file() -> Option<Tokenizer> {
 }
 
 fn from_gguf() -> Tokenizer {
-    let checkpoint = Checkpoint::open(&real::gguf("gemma-3-270m")).unwrap();
+    let checkpoint = Checkpoint::open(&real::fetch("gemma-3-270m")).unwrap();
     TextTools::of(&checkpoint).unwrap().tokenizer().unwrap().clone()
 }
 

@@ -7,5 +7,6 @@ pub(crate) mod info;
 pub(crate) mod logits;
 pub(crate) mod models;
 pub(crate) mod perplexity;
+pub(crate) mod render;
 pub(crate) mod tensor;
 pub(crate) mod tokenize;

@@ -4,18 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::support::{Run, command, mlx, tiny, with_tokenizer};
-
-/// Checks a failure that is the user's to mend: exit status 1 and one line that holds all of `parts`.
-#[track_caller]
-fn assert_refused(run: &Run, parts: &[&str]) {
-    assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{run:?}");
-    assert!(run.stderr.starts_with("mlx: ") && run.stderr.ends_with('\n'), "{run:?}");
-    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
-    for part in parts {
-        assert_eq!(run.stderr.matches(part).count(), 1, "{part:?} in {run:?}");
-    }
-}
+use crate::support::{assert_refused, command, mlx, tiny, with_tokenizer};
 
 #[test]
 #[cfg(feature = "mlx-backend")]
@@ -152,6 +141,10 @@ fn command_lines_that_do_not_parse_are_usage_errors() {
         (&["generate", "--tokens", "-1"], "entry 1 is `-1`"),
         (&["logits", "--model", "m", "--tokens", "", "--out", "o"], "entry 1 is ``"),
         (&["logits", "--model", "m", "--tokens", "1"], "--out"),
+        (&["render", "--model", "m"], "--messages"),
+        (&["render", "--messages", "m"], "--model"),
+        (&["render", "--model", "m", "--messages", "m", "--var", "a"], "NAME=VALUE"),
+        (&["render", "--model", "m", "--messages", "m", "--var", "a b=1"], "`a b`"),
         (&["tokenize"], "--model"),
         (&["tokenize", "--model", "m", "--stream"], "--decode"),
         (&["tokenize", "--model", "m", "--decode", "--no-special"], "--no-special"),

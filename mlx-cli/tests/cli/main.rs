@@ -13,5 +13,6 @@ mod info;
 mod logits;
 mod models;
 mod perplexity;
+mod render;
 mod support;
 mod tokenize;

@@ -67,6 +67,17 @@ pub(crate) fn mlx(args: &[&str], stdin: impl AsRef<[u8]>) -> Run {
     Run { status: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// Checks a failure that is the user's to mend: exit status 1 and one line that holds all of `parts`.
+#[track_caller]
+pub(crate) fn assert_refused(run: &Run, parts: &[&str]) {
+    assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{run:?}");
+    assert!(run.stderr.starts_with("mlx: ") && run.stderr.ends_with('\n'), "{run:?}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+    for part in parts {
+        assert_eq!(run.stderr.matches(part).count(), 1, "{part:?} in {run:?}");
+    }
+}
+
 /// Token ids as an argument.
 pub(crate) fn list(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")

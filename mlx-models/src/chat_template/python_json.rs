@@ -7,20 +7,22 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::python_text;
+
 /// The arguments of `json.dumps` that templates use.
 #[derive(Debug, Clone)]
 pub(super) struct Style {
     /// Whether characters beyond ASCII become `\u` escapes.
     pub(super) ensure_ascii: bool,
-    /// Spaces a level; `None` writes one line.
-    pub(super) indent: Option<usize>,
+    /// What a level is indented by; `None` writes one line.
+    pub(super) indent: Option<String>,
     /// Between items, and between a key and its value.
     pub(super) separators: (String, String),
 }
 
 impl Style {
     /// Python's defaults for one line, or for an indented text.
-    pub(super) fn new(indent: Option<usize>) -> Self {
+    pub(super) fn new(indent: Option<String>) -> Self {
         let items = if indent.is_some() { "," } else { ", " };
         Self { ensure_ascii: false, indent, separators: (items.into(), ": ".into()) }
     }
@@ -66,10 +68,9 @@ impl PythonFormatter {
     }
 
     fn new_line<W: ?Sized + Write>(&self, out: &mut W) -> io::Result<()> {
-        match self.style.indent {
-            Some(indent) => write!(out, "\n{:width$}", "", width = indent.saturating_mul(self.depth)),
-            None => Ok(()),
-        }
+        let Some(indent) = &self.style.indent else { return Ok(()) };
+        out.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| out.write_all(indent.as_bytes()))
     }
 }
 
@@ -102,16 +103,8 @@ impl Formatter for PythonFormatter {
         out.write_all(self.style.separators.1.as_bytes())
     }
 
-    /// Writes what Python's `repr` writes: the same digits and thresholds as Rust, but `1e+16` and `1e-05`.
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        let text = format!("{value:?}");
-        match text.split_once('e') {
-            Some((digits, exponent)) => {
-                let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-                write!(out, "{digits}e{sign}{exponent:0>2}")
-            }
-            None => out.write_all(text.as_bytes()),
-        }
+        out.write_all(python_text::float(value).as_bytes())
     }
 
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
@@ -148,7 +141,7 @@ mod tests {
     fn indented() {
         let value = json!({"a": [1, {"b": []}], "c": {}});
         let expected = "{\n  \"a\": [\n    1,\n    {\n      \"b\": []\n    }\n  ],\n  \"c\": {}\n}";
-        assert_eq!(dumps(&value, Style::new(Some(2))).unwrap(), expected);
+        assert_eq!(dumps(&value, Style::new(Some("  ".into()))).unwrap(), expected);
     }
 
     #[test]

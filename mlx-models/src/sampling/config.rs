@@ -23,6 +23,14 @@ pub struct SamplingConfig {
     pub top_p: f32,
     /// Keeps the tokens at least this likely, as a share of the likeliest one's probability; 0 keeps all. In [0, 1].
     pub min_p: f32,
+    /// How often the likeliest tokens are left out (XTC, "exclude top choices"): the probability that, of all tokens more
+    /// likely than `xtc_threshold`, only the least likely stays. 0 is off. In [0, 1].
+    pub xtc_probability: f32,
+    /// The probability that a token needs for XTC to leave it out, among the tokens that top-p and min-p kept.
+    /// In [0, 0.5].
+    pub xtc_threshold: f32,
+    /// Tokens that XTC never leaves out; mlx-lm gives those of a line break and those that end a text.
+    pub xtc_special_tokens: Vec<u32>,
     /// Divides the positive and multiplies the negative logits of recent tokens; 1 is off. Finite, above 0.
     pub repetition_penalty: f32,
     /// How many of the latest tokens the repetition penalty looks at; 0 looks at all of them.
@@ -46,6 +54,9 @@ impl Default for SamplingConfig {
             top_k: 0,
             top_p: 1.0,
             min_p: 0.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            xtc_special_tokens: Vec::new(),
             repetition_penalty: 1.0,
             repetition_context_size: 20,
             presence_penalty: 0.0,
@@ -67,6 +78,8 @@ impl SamplingConfig {
         check("temperature", self.temperature, |t| finite(t) && t >= 0.0, "a finite number, 0 or more")?;
         check("top_p", self.top_p, |p| p > 0.0 && p <= 1.0, "above 0 and at most 1 (1 is off)")?;
         check("min_p", self.min_p, |p| (0.0..=1.0).contains(&p), "from 0 (off) to 1")?;
+        check("xtc_probability", self.xtc_probability, |p| (0.0..=1.0).contains(&p), "from 0 (off) to 1")?;
+        check("xtc_threshold", self.xtc_threshold, |p| (0.0..=0.5).contains(&p), "from 0 to 0.5")?;
         check(
             "repetition_penalty",
             self.repetition_penalty,
@@ -109,6 +122,10 @@ mod tests {
             (SamplingConfig { top_p: f32::NAN, ..ok() }, "top_p: is NaN"),
             (SamplingConfig { min_p: -0.5, ..ok() }, "min_p: is -0.5"),
             (SamplingConfig { min_p: 2.0, ..ok() }, "min_p: is 2"),
+            (SamplingConfig { xtc_probability: 1.5, ..ok() }, "xtc_probability: is 1.5"),
+            (SamplingConfig { xtc_probability: f32::NAN, ..ok() }, "xtc_probability: is NaN"),
+            (SamplingConfig { xtc_threshold: 0.6, ..ok() }, "xtc_threshold: is 0.6"),
+            (SamplingConfig { xtc_threshold: -0.1, ..ok() }, "xtc_threshold: is -0.1"),
             (SamplingConfig { repetition_penalty: 0.0, ..ok() }, "repetition_penalty: is 0"),
             (SamplingConfig { repetition_penalty: f32::NAN, ..ok() }, "repetition_penalty: is NaN"),
             (SamplingConfig { presence_penalty: f32::INFINITY, ..ok() }, "presence_penalty: is inf"),

@@ -74,6 +74,23 @@ pub(super) fn top_k(logits: &[f32], k: usize, best: &mut Vec<(f32, u32)>) -> Cut
     keep_best(best, k)
 }
 
+/// Cuts lists of tokens and their logits back to the `k` most likely, as [`top_k`] does with a row.
+pub(super) fn keep_top_k(ids: &mut Vec<u32>, logits: &mut Vec<f32>, k: usize, best: &mut Vec<(f32, u32)>) {
+    if k == 0 || k >= ids.len() {
+        return;
+    }
+    best.clear();
+    best.extend(logits.iter().copied().zip(ids.iter().copied()));
+    keep_best(best, k);
+    best.sort_unstable_by_key(|&(_, id)| id);
+    ids.clear();
+    logits.clear();
+    for &(logit, id) in best.iter() {
+        ids.push(id);
+        logits.push(logit);
+    }
+}
+
 /// Cuts `best` back to its `k` most likely entries and returns the last of them.
 fn keep_best(best: &mut Vec<(f32, u32)>, k: usize) -> Cut {
     if best.len() < k {

@@ -6,7 +6,9 @@
 //! logits [V]
 //!   + logit bias, then repetition, presence and frequency penalty      (in place)
 //!   → log-probabilities: softmax at temperature 1                      (what Sampled::logprob reports)
-//!   → top-p, min-p, top-k, all on that softmax                         (which tokens stay)
+//!   → top-p, min-p, both on that softmax                               (which tokens stay)
+//!   → XTC, on the softmax of the tokens left, now and then             (a random number of its own)
+//!   → top-k among the tokens left
 //!   → draw with weights exp(logit / temperature) among those           (one random number)
 //! ```
 //!
@@ -32,6 +34,7 @@ mod cut;
 mod numeric;
 mod penalties;
 mod random;
+mod xtc;
 
 pub use config::SamplingConfig;
 pub use random::fresh_seed;
@@ -110,13 +113,17 @@ impl Sampler {
     /// # Errors
     /// [`Error::Sampling`] when the row is empty, holds NaN or positive infinity, or rules out
     /// every token, and when `history` names a token outside it; [`Error::Option`] when
-    /// `logit_bias` does.
+    /// `logit_bias` or `xtc_special_tokens` does.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
         penalties::apply(&self.config, logits, history, &mut self.scratch.tokens)?;
         let row = Row::read(logits)?;
         let mut token = numeric::first_position(logits, row.max) as u32;
         if self.config.temperature > 0.0 {
-            self.weigh(logits, row);
+            self.check_special_tokens(logits)?;
+            // Without XTC no number is drawn for it, and seeds mean what they mean without it.
+            let probability = f64::from(self.config.xtc_probability);
+            let excludes = probability > 0.0 && self.uniform.draw() < probability;
+            self.weigh(logits, row, excludes);
             token = self.draw(token);
         }
         let logit = logits.get(token as usize).copied().unwrap_or(row.max);
@@ -124,7 +131,7 @@ impl Sampler {
     }
 
     /// Computes the distribution that [`sample`](Self::sample) draws from: the tokens it can choose, ascending, with
-    /// probabilities that sum to 1. No random number is used up.
+    /// probabilities that sum to 1, with and without XTC mixed as often as they occur. No random number is used up.
     ///
     /// # Errors
     /// Those of [`sample`](Self::sample).
@@ -134,22 +141,41 @@ impl Sampler {
         if self.config.temperature == 0.0 {
             return Ok(vec![(numeric::first_position(logits, row.max) as u32, 1.0)]);
         }
-        self.weigh(logits, row);
-        let Scratch { ids, weights, .. } = &self.scratch;
-        let total = numeric::sum(weights);
-        let positive = ids.iter().zip(weights).filter(|&(_, &w)| w > 0.0);
-        Ok(positive.map(|(&id, &w)| (id, (f64::from(w) / total) as f32)).collect())
+        self.check_special_tokens(logits)?;
+        let share = f64::from(self.config.xtc_probability);
+        let mut mixture = vec![0.0; if share > 0.0 && share < 1.0 { logits.len() } else { 0 }];
+        for (excludes, share) in [(false, 1.0 - share), (true, share)] {
+            if share > 0.0 {
+                self.weigh(logits, row, excludes);
+                let Scratch { ids, weights, .. } = &self.scratch;
+                let total = numeric::sum(weights);
+                if mixture.is_empty() {
+                    let positive = ids.iter().zip(weights).filter(|&(_, &w)| w > 0.0);
+                    return Ok(positive.map(|(&id, &w)| (id, (f64::from(w) / total) as f32)).collect());
+                }
+                for (&id, &weight) in ids.iter().zip(weights) {
+                    if let Some(mixed) = mixture.get_mut(id as usize) {
+                        *mixed += share * f64::from(weight) / total;
+                    }
+                }
+            }
+        }
+        let positive = (0..).zip(mixture).filter(|&(_, p)| p > 0.0);
+        Ok(positive.map(|(id, p)| (id, p as f32)).collect())
     }
 
     /// Runs the filters and leaves the kept ids, ascending, and their weights in the scratch buffers.
-    fn weigh(&mut self, logits: &[f32], row: Row) {
-        let SamplingConfig { temperature, top_k, top_p, min_p, .. } = self.config;
+    fn weigh(&mut self, logits: &[f32], row: Row, excludes: bool) {
+        let SamplingConfig { temperature, top_k, top_p, min_p, xtc_threshold, .. } = self.config;
         let Scratch { best, ids, weights, .. } = &mut self.scratch;
         let mut cut = Cut::NONE;
         if min_p > 0.0 {
             cut = cut.stricter(cut::min_p(row.max, min_p));
         }
-        cut = cut.stricter(cut::top_k(logits, top_k, best));
+        // Without XTC between them, the filters may come in any order.
+        if !excludes {
+            cut = cut.stricter(cut::top_k(logits, top_k, best));
+        }
         cut = cut.stricter(cut::top_p(logits, top_p, row.max, row.exp_sum, cut, weights));
 
         ids.clear();
@@ -166,7 +192,23 @@ impl Sampler {
                 }
             }
         }
+        if excludes {
+            xtc::exclude(ids, weights, row.max, xtc_threshold, &self.config.xtc_special_tokens);
+            cut::keep_top_k(ids, weights, top_k, best);
+        }
         numeric::to_weights(weights, row.max, temperature);
+    }
+
+    /// Checks that XTC's special tokens are tokens, if it is on.
+    fn check_special_tokens(&self, logits: &[f32]) -> Result<()> {
+        let SamplingConfig { xtc_probability, xtc_special_tokens, .. } = &self.config;
+        match xtc_special_tokens.iter().find(|&&token| token as usize >= logits.len()) {
+            Some(token) if *xtc_probability > 0.0 => Err(Error::Option {
+                option: "xtc_special_tokens",
+                message: format!("token {token} is outside the vocabulary of {}", logits.len()),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Draws among the weighed tokens by inverting their cumulative distribution.

