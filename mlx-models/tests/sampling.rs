@@ -210,6 +210,29 @@ fn log_probabilities_are_those_of_a_softmax_in_double_precision() {
 }
 
 #[test]
+fn however_cold_xtc_never_draws_what_it_leaves_out() {
+    let row = [3.0, 2.0, 1.0, 0.0];
+    for temperature in [1e-4, f32::MIN_POSITIVE, 1.0] {
+        let config = |xtc_special_tokens| SamplingConfig {
+            temperature,
+            xtc_probability: 1.0,
+            xtc_threshold: 0.05,
+            xtc_special_tokens,
+            ..SamplingConfig::default()
+        };
+        // The probabilities are 0.64, 0.24, 0.09 and 0.03.
+        for (special, allowed) in [(vec![], &[2, 3][..]), (vec![1], &[1, 2, 3])] {
+            let mut sampler = Sampler::new(config(special), 1).expect("a valid setting");
+            let token = sampler.sample(&mut row.clone(), &[]).expect("a valid row").token;
+            assert!(allowed.contains(&token), "{token} at {temperature}");
+            let mut likeliest = sampler.distribution(&mut row.clone(), &[]).expect("a valid row");
+            likeliest.sort_by(|a, b| b.1.total_cmp(&a.1));
+            assert_eq!(likeliest[0].0, allowed[0], "{likeliest:?}");
+        }
+    }
+}
+
+#[test]
 fn xtc_off_draws_as_if_it_were_not_there() {
     let row: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 400.0).collect();
     let plain = SamplingConfig { temperature: 0.9, top_k: 100, ..SamplingConfig::default() };

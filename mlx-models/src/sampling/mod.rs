@@ -192,11 +192,14 @@ impl Sampler {
                 }
             }
         }
+        let mut max = row.max;
         if excludes {
             xtc::exclude(ids, weights, row.max, xtc_threshold, &self.config.xtc_special_tokens);
             cut::keep_top_k(ids, weights, top_k, best);
+            // Beside one that is gone, all others could weigh nothing.
+            max = weights.iter().copied().fold(f32::MIN, f32::max);
         }
-        numeric::to_weights(weights, row.max, temperature);
+        numeric::to_weights(weights, max, temperature);
     }
 
     /// Checks that XTC's special tokens are tokens, if it is on.
