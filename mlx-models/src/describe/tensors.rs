@@ -15,7 +15,7 @@ use crate::gguf::{GgmlType, GgufTensor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Language,
-    /// Images and sound.
+    /// Images and sound, and tables of angles that are computed anew.
     Other,
 }
 
@@ -94,7 +94,8 @@ fn ends_with(name: &str, end: &str) -> bool {
 
 fn side_of(name: &str) -> Side {
     const OTHER: [&str; 6] = ["vision", "visual", "audio", "multi_modal_projector", "mm_projector", "mmproj"];
-    let is_other = |part: &str| OTHER.iter().any(|other| part.starts_with(other));
+    const TABLES: [&str; 2] = ["inv_freq", "rope_freqs"];
+    let is_other = |part: &str| OTHER.iter().any(|other| part.starts_with(other)) || TABLES.contains(&part);
     if name.split('.').any(is_other) { Side::Other } else { Side::Language }
 }
 

@@ -45,12 +45,13 @@ fn checkpoints() -> Vec<PathBuf> {
 
 #[test]
 fn the_numbers_are_those_of_the_loaded_model() {
-    let checkpoints = checkpoints();
-    assert!(checkpoints.len() >= 4, "{checkpoints:?}");
-    for path in checkpoints {
+    let mut compared = 0;
+    for path in checkpoints() {
         let described = describe(&path);
         let checkpoint = Checkpoint::open(&path).unwrap();
-        let model = models::load(&checkpoint, None).unwrap();
+        // Some are there to be refused.
+        let Ok(model) = models::load(&checkpoint, None) else { continue };
+        compared += 1;
         let (name, shape) = (path.display(), model.shape());
         assert_eq!(described.parameters, shape.parameters as u64, "{name}");
         assert_eq!(described.load_bytes, shape.weight_bytes as u64, "{name}");
@@ -67,6 +68,7 @@ fn the_numbers_are_those_of_the_loaded_model() {
             "{name}"
         );
     }
+    assert!(compared >= 4, "{compared}");
 }
 
 #[test]
