@@ -16,12 +16,15 @@ const MOST: usize = 1000;
 /// Heads whose rows pair neighbours, by the name of a tensor.
 type Neighbours = Box<dyn Fn(&str) -> Option<usize>>;
 
+/// Takes a parameter and its name.
+type Tell<'c> = dyn FnMut(&str, Parameter) -> Result<()> + 'c;
+
 /// Who gets parameters in place of a model, by the names under which Hugging Face's and MLX's checkpoints have them.
 #[derive(Clone, Copy)]
 pub(crate) struct Listener<'c> {
     /// Which are read at all.
     pub(crate) wants: &'c dyn Fn(&str) -> bool,
-    pub(crate) tell: &'c RefCell<dyn FnMut(&str, Parameter) -> Result<()> + 'c>,
+    pub(crate) tell: &'c RefCell<Tell<'c>>,
 }
 
 /// A parameter of a model.

@@ -50,8 +50,8 @@ pub(super) enum AttentionBias {
 
 /// What follows the attention in a layer.
 enum FeedForward {
-    Mlp(Mlp),
-    Experts(Experts),
+    Mlp(Box<Mlp>),
+    Experts(Box<Experts>),
 }
 
 impl FeedForward {
@@ -101,11 +101,11 @@ impl Block {
             self_attn: Attention::new(&shape, norms, rope, scale, weights, &attention_path)?,
             mlp: match &config.experts {
                 Some(experts) if layer.experts => {
-                    FeedForward::Experts(Experts::new(experts, weights, &mlp_path)?)
+                    FeedForward::Experts(Box::new(Experts::new(experts, weights, &mlp_path)?))
                 }
                 _ => {
                     let (inner, bias) = (config.intermediate_size, config.mlp_bias);
-                    FeedForward::Mlp(Mlp::new(d, inner, bias, swiglu, weights, &mlp_path)?)
+                    FeedForward::Mlp(Box::new(Mlp::new(d, inner, bias, swiglu, weights, &mlp_path)?))
                 }
             },
             input_layernorm,
