@@ -5,6 +5,7 @@
 
 mod config;
 mod damage;
+mod decoders;
 mod files;
 mod gguf;
 mod gguf_file;
