@@ -209,10 +209,11 @@ fn group_size(quantization: Option<&Value>, base: &str) -> Option<u64> {
 fn of_gguf(tensor: &GgufTensor) -> Tensor<'_> {
     let shape = widened(&tensor.shape);
     let size = product(&shape);
-    // As matrices are loaded: packed where kernels of our own compute or MLX has the format, else as floats.
+    // As matrices are loaded, those of experts too: packed where kernels of our own compute or MLX has the format, else
+    // as floats.
     let (packed_bytes, converted) = match tensor.ty {
-        GgmlType::Block(_) if shape.len() == 2 && kernels::are_used() => (tensor.nbytes(), 0),
-        GgmlType::Block(format) if shape.len() == 2 && levels(format).is_some() => {
+        GgmlType::Block(_) if shape.len() >= 2 && kernels::are_used() => (tensor.nbytes(), 0),
+        GgmlType::Block(format) if shape.len() >= 2 && levels(format).is_some() => {
             let bits = levels(format).unwrap_or_default();
             (size / 8 * bits, size / 32 * 2)
         }
