@@ -182,8 +182,7 @@ impl<'o> Writer<'o> {
                     self.embeddings = Some(weight.clone());
                 }
                 if name == HEAD {
-                    if self.embeddings.as_ref().is_some_and(|other| same_matrix(&weight, other) == Some(true))
-                    {
+                    if self.embeddings.as_ref().map_or(Ok(false), |other| same_matrix(&weight, other))? {
                         return Ok(());
                     }
                     self.has_head = true;

@@ -1,6 +1,8 @@
 //! A model on disk: a folder in Hugging Face layout, or one GGUF file.
 
+mod faults;
 mod folder;
+mod matrices;
 mod packed;
 mod weights;
 
@@ -12,7 +14,8 @@ use crate::gguf::GgufFile;
 use crate::{Error, Result};
 
 pub use folder::Folder;
-pub(crate) use weights::{Listener, same_matrix};
+pub(crate) use matrices::same_matrix;
+pub(crate) use weights::Listener;
 pub use weights::{Parameter, Weights};
 
 /// Characters of an error message, half of them before and half behind what is left out: a file's own text.

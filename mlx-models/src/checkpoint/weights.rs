@@ -3,15 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use mlx_core::{Array, DType, Quantization, Quantized, concatenate, nn};
+use mlx_core::{Array, DType, nn};
 
+use super::faults::Faults;
+use super::matrices::{below, same_matrix};
 use super::{Checkpoint, missing, packed};
-use crate::{Error, Result};
-
-/// Names that an error lists before it only counts.
-const LISTED: usize = 8;
-/// Faults after which a survey ends: a configuration may claim thousands of layers.
-const MOST: usize = 1000;
+use crate::Result;
 
 /// Heads whose rows pair neighbours, by the name of a tensor.
 type Neighbours = Box<dyn Fn(&str) -> Option<usize>>;
@@ -53,20 +50,6 @@ pub struct Weights<'c> {
     listener: Option<Listener<'c>>,
     parameters: usize,
     nbytes: usize,
-}
-
-/// What a model and a checkpoint disagree about.
-#[derive(Default)]
-struct Faults {
-    missing: Vec<String>,
-    errors: Vec<Error>,
-}
-
-impl Faults {
-    /// So many that what follows would not tell more.
-    fn are_many(&self) -> bool {
-        self.missing.len() >= MOST
-    }
 }
 
 impl<'c> Weights<'c> {
@@ -120,10 +103,12 @@ impl<'c> Weights<'c> {
         let all = self.left.clone();
         self.survey = Some(Faults::default());
         let made = make(&mut self);
-        if !self.survey.as_ref().is_some_and(Faults::are_many) {
+        let faults = self.survey.take().unwrap_or_default();
+        // Too many end the making before it has told all.
+        if !faults.are_many() {
             made?;
         }
-        self.check()?;
+        faults.report(self.checkpoint, self.left.values())?;
         (self.survey, self.left) = (None, all);
         (self.parameters, self.nbytes) = (0, 0);
         make(&mut self)
@@ -188,7 +173,7 @@ impl<'c> Weights<'c> {
         if self.survey.is_some() || self.tell(name, || Parameter::Matrix(matrix.clone()))? {
             return Ok(None);
         }
-        if equal(&matrix, other)? {
+        if same_matrix(&matrix, other)? {
             return Ok(None);
         }
         self.count(&matrix);
@@ -266,12 +251,12 @@ impl<'c> Weights<'c> {
         };
         let quantization = match (quantization, &mut self.survey) {
             (Ok(quantization), _) => quantization,
-            (Err(error), Some(faults)) if is_about_tensors(&error) => {
-                faults.errors.push(error);
+            (Err(error), Some(faults)) => {
+                faults.note(error)?;
                 self.drop_parts(&base);
                 return self.placeholder();
             }
-            (Err(error), _) => return Err(error),
+            (Err(error), None) => return Err(error),
         };
         if quantization.is_some() {
             self.drop_parts(&base);
@@ -327,7 +312,7 @@ impl<'c> Weights<'c> {
                     Checkpoint::Gguf(file) => packed::find(file, &stored, &shape).map(|_| ()),
                 });
                 if let (Err(error), Some(faults)) = (found, &mut self.survey) {
-                    faults.errors.push(error);
+                    faults.note(error)?;
                 }
                 return Ok(Array::zeros(&[1], self.dtype)?);
             }
@@ -380,41 +365,11 @@ impl<'c> Weights<'c> {
         match (self.left.remove(name), &mut self.survey) {
             (Some(stored), _) => Ok(Some(stored)),
             (None, Some(faults)) => {
-                faults.missing.push(name.to_owned());
-                if faults.are_many() { Err(missing(self.checkpoint.path(), name)) } else { Ok(None) }
+                faults.note_missing(self.checkpoint, name)?;
+                Ok(None)
             }
             (None, None) => Err(missing(self.checkpoint.path(), name)),
         }
-    }
-
-    /// Reports what the survey found.
-    fn check(&mut self) -> Result<()> {
-        let Faults { missing, mut errors } = self.survey.take().unwrap_or_default();
-        let only = missing.is_empty() && self.left.is_empty() && errors.len() == 1;
-        if let Some(error) = errors.pop_if(|_| only) {
-            return Err(error);
-        }
-        let mut parts = Vec::new();
-        match &missing[..] {
-            [] => {}
-            [name] => parts.push(format!("tensor {name} is missing")),
-            names => parts.push(format!("tensors {} are missing", listed(names.iter()))),
-        }
-        if !errors.is_empty() {
-            let texts = errors.into_iter().map(|error| match error {
-                Error::Checkpoint { path, message } if path == self.checkpoint.path() => message,
-                Error::Checkpoint { path, message } => {
-                    format!("{}: {message}", path.file_name().unwrap_or_default().to_string_lossy())
-                }
-                other => other.to_string(),
-            });
-            let texts: Vec<String> = texts.collect();
-            parts.push(listed(texts.iter()));
-        }
-        if !self.left.is_empty() {
-            parts.push(format!("the model has no place for tensors {}", listed(self.left.values())));
-        }
-        if parts.is_empty() { Ok(()) } else { Err(self.checkpoint.refuse(parts.join("; "))) }
     }
 
     fn count(&mut self, matrix: &nn::Weight) {
@@ -430,75 +385,4 @@ impl std::fmt::Debug for Weights<'_> {
             .field("left", &self.left)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether other tensors may have the same fault, which an error should then list. What is wrong with a configuration is
-/// said once.
-fn is_about_tensors(error: &Error) -> bool {
-    matches!(error, Error::Checkpoint { path, .. } if path.extension().is_none_or(|kind| kind != "json"))
-}
-
-fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
-    let more = names.len().saturating_sub(LISTED);
-    let shown: Vec<&str> = names.take(LISTED).map(String::as_str).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    shown.join(", ") + &more
-}
-
-/// Matrices that are stored alike, one below the other; none if they are not.
-fn below(matrices: &[nn::Weight]) -> Result<Option<nn::Weight>> {
-    let dense: Option<Vec<&Array>> = matrices
-        .iter()
-        .map(|matrix| match matrix {
-            nn::Weight::Dense(array) => Some(array),
-            _ => None,
-        })
-        .collect();
-    let join = |arrays: &[&Array]| -> Result<Array> {
-        let joined = concatenate(arrays, 0)?;
-        joined.eval()?;
-        Ok(joined)
-    };
-    if let Some(arrays) = dense {
-        return Ok(Some(nn::Weight::Dense(join(&arrays)?)));
-    }
-    let packed: Option<Vec<&Quantized>> = matrices
-        .iter()
-        .map(|matrix| match matrix {
-            nn::Weight::Quantized(packed) => Some(packed),
-            _ => None,
-        })
-        .collect();
-    let Some(packed) = packed else { return Ok(None) };
-    let quantization: Quantization = packed[0].quantization;
-    if packed.iter().any(|packed| packed.quantization != quantization) {
-        return Ok(None);
-    }
-    let biases: Option<Vec<&Array>> = packed.iter().map(|packed| packed.biases.as_ref()).collect();
-    Ok(Some(nn::Weight::Quantized(Quantized {
-        weight: join(&packed.iter().map(|packed| &packed.weight).collect::<Vec<_>>())?,
-        scales: join(&packed.iter().map(|packed| &packed.scales).collect::<Vec<_>>())?,
-        biases: biases.map(|biases| join(&biases)).transpose()?,
-        quantization,
-    })))
-}
-
-/// Whether two matrices are stored as the same numbers, if that can be told.
-pub(crate) fn same_matrix(a: &nn::Weight, b: &nn::Weight) -> Option<bool> {
-    equal(a, b).ok()
-}
-
-/// Whether two matrices are stored as the same numbers.
-fn equal(a: &nn::Weight, b: &nn::Weight) -> Result<bool> {
-    let (a, b) = (a.arrays(), b.arrays());
-    let same_layout = |(a, b): (&&Array, &&Array)| a.shape() == b.shape() && a.dtype() == b.dtype();
-    if a.len() != b.len() || !a.iter().zip(&b).all(same_layout) {
-        return Ok(false);
-    }
-    for (a, b) in a.iter().zip(&b) {
-        if !a.equal(b)?.all([0, 1], false)?.item::<bool>()? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
