@@ -140,26 +140,30 @@ impl Folder {
     /// When it has another shape or holds integers.
     pub(super) fn inspect_floats(&self, name: &str, shape: &[usize]) -> Result<()> {
         let (file, info) = self.find_shaped(name, shape)?;
-        if info.dtype.is_float() { Ok(()) } else { Err(not_floats(file, info)) }
+        if info.dtype.is_float() || info.is_fp8 { Ok(()) } else { Err(not_floats(file, info)) }
     }
 
     /// A tensor of `shape` as floats of `dtype`.
     pub(super) fn floats(&self, name: &str, shape: &[usize], dtype: DType) -> Result<Array> {
         self.inspect_floats(name, shape)?;
         let (file, info) = self.find(name)?;
-        converted(read(file, info)?, dtype)
+        let array = read(file, info)?;
+        converted(if info.is_fp8 { array.from_fp8(dtype)? } else { array }, dtype)
     }
 
-    /// What the headers tell of matrices `[.., rows, columns]`: how they are quantized, if they are, with `.scales` and
-    /// `.biases` beside them. The model knows them as `base.weight`.
+    /// What the headers tell of matrices `[.., rows, columns]`: how they are stored, with what belongs to them beside them.
+    /// The model knows them as `base.weight`.
     ///
     /// # Errors
     /// When a part is missing, has another shape or another dtype, or the configuration says something else.
-    pub(super) fn inspect(&self, base: &str, stored: &str, shape: &[usize]) -> Result<Option<Quantization>> {
+    pub(super) fn inspect(&self, base: &str, stored: &str, shape: &[usize]) -> Result<Stored> {
         let parts = Parts::of(stored);
+        if self.tensors.contains_key(&parts.block_scales) {
+            return self.inspect_scaled(&parts, stored, shape);
+        }
         if !self.tensors.contains_key(&parts.scales) {
             self.inspect_floats(stored, shape)?;
-            return Ok(None);
+            return Ok(Stored::Floats);
         }
         let quantization = self.quantization(parts.base, base)?;
         let (group_size, bits) = (quantization.group_size() as usize, quantization.bits() as usize);
@@ -187,15 +191,35 @@ impl Folder {
                 return Err(refuse(file.path(), message));
             }
         }
-        Ok(Some(quantization))
+        Ok(Stored::Quantized(quantization))
+    }
+
+    /// The same of a matrix of 8-bit floats with a scale for each block, as DeepSeek and Qwen publish them.
+    fn inspect_scaled(&self, parts: &Parts<'_>, stored: &str, shape: &[usize]) -> Result<Stored> {
+        let block = self.quantization_entry().and_then(|entry| entry.get("weight_block_size"));
+        let sizes = block.map_or(Some([128, 128]), |block| <[usize; 2]>::deserialize(block).ok());
+        let (&[rows, columns], Some([height, width])) = (shape, sizes.filter(|sizes| !sizes.contains(&0)))
+        else {
+            let block = block.unwrap_or(&Value::Null);
+            let message =
+                format!("weight_block_size {block} for {stored} of {shape:?}: two sizes are wanted");
+            return Err(self.refuse_config(message));
+        };
+        let (file, info) = self.find_shaped(stored, shape)?;
+        if !info.is_fp8 {
+            let (dtype, scales) = (info.dtype, &parts.block_scales);
+            return Err(refuse(file.path(), format!("tensor {stored} holds {dtype}, but {scales} is there")));
+        }
+        self.inspect_floats(&parts.block_scales, &[rows.div_ceil(height), columns.div_ceil(width)])?;
+        Ok(Stored::Scaled { block: [height, width] })
     }
 
     /// Matrices `[.., rows, columns]` that were [inspected](Self::inspect), one below the other.
     pub(super) fn matrix(
         &self,
-        stored: &str,
+        name: &str,
         shape: &[usize],
-        quantization: Option<Quantization>,
+        stored: Stored,
         dtype: DType,
     ) -> Result<nn::Weight> {
         let flat = |array: Array| -> Result<Array> {
@@ -204,10 +228,12 @@ impl Folder {
             }
             Ok(array.reshape(&[-1, *array.shape().last().unwrap_or(&1)])?)
         };
-        let Some(quantization) = quantization else {
-            return Ok(nn::Weight::Dense(flat(self.floats(stored, shape, dtype)?)?));
+        let parts = Parts::of(name);
+        let quantization = match stored {
+            Stored::Floats => return Ok(nn::Weight::Dense(flat(self.floats(name, shape, dtype)?)?)),
+            Stored::Scaled { block } => return self.scaled(&parts, name, shape, block, dtype),
+            Stored::Quantized(quantization) => quantization,
         };
-        let parts = Parts::of(stored);
         let part = |name: &str| {
             let (file, info) = self.find(name)?;
             let affine = matches!(quantization, Quantization::Affine { .. });
@@ -216,7 +242,7 @@ impl Folder {
             flat(if affine { converted(array, dtype)? } else { array })
         };
         Ok(nn::Weight::Quantized(Quantized {
-            weight: part(stored)?,
+            weight: part(name)?,
             scales: part(&parts.scales)?,
             biases: match quantization {
                 Quantization::Affine { .. } => Some(part(&parts.biases)?),
@@ -226,8 +252,38 @@ impl Folder {
         }))
     }
 
+    /// A matrix of 8-bit floats, each times the scale of its block.
+    fn scaled(
+        &self,
+        parts: &Parts<'_>,
+        name: &str,
+        shape: &[usize],
+        block: [usize; 2],
+        dtype: DType,
+    ) -> Result<nn::Weight> {
+        let too_large = || refuse(&self.path, format!("tensor {name} is too large"));
+        let Some(&[rows, columns]) = to_shape(shape).as_deref().and_then(|shape| shape.first_chunk()) else {
+            return Err(too_large());
+        };
+        let weight = self.floats(name, shape, DType::F32)?;
+        let grid = [0, 1].map(|axis| shape[axis].div_ceil(block[axis]));
+        let scales = self.floats(&parts.block_scales, &grid, DType::F32)?;
+        // Blocks at the edges may be cut, so none is larger than the matrix.
+        let block = [0, 1].map(|axis| block[axis].min(shape[axis]));
+        let sizes = to_shape(&[grid[0], block[0], grid[1], block[1]]).ok_or_else(too_large)?;
+        let whole = to_shape(&[grid[0] * block[0], grid[1] * block[1]]).ok_or_else(too_large)?;
+        let each = scales.reshape(&[sizes[0], 1, sizes[2], 1])?.broadcast_to(&sizes)?.reshape(&whole)?;
+        let each = each.slice_axis(0, 0, rows)?.slice_axis(1, 0, columns)?;
+        let dense = weight.multiply(&each)?.as_type(dtype)?;
+        dense.eval()?;
+        Ok(nn::Weight::Dense(dense))
+    }
+
     pub(super) fn quantization_name(&self) -> Option<String> {
         let all = self.quantization_entry()?;
+        if let Some(method) = all.get("quant_method").and_then(Value::as_str).filter(|m| *m == "fp8") {
+            return Some(method.to_owned());
+        }
         let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
         Some(format!("{bits} bits, groups of {group}"))
     }
@@ -294,17 +350,31 @@ impl Folder {
     }
 }
 
-/// The names of the tensors that make up a quantized matrix, beside the stored `base.weight`.
+/// How a matrix is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stored {
+    Floats,
+    /// Packed by MLX.
+    Quantized(Quantization),
+    /// 8-bit floats, and a factor for each block of `[rows, columns]`.
+    Scaled {
+        block: [usize; 2],
+    },
+}
+
+/// The names of what may belong to a matrix, beside the stored `base.weight`.
 struct Parts<'n> {
     base: &'n str,
     scales: String,
     biases: String,
+    block_scales: String,
 }
 
 impl<'n> Parts<'n> {
     fn of(stored: &'n str) -> Self {
         let base = stored.strip_suffix(".weight").unwrap_or(stored);
-        Parts { base, scales: format!("{base}.scales"), biases: format!("{base}.biases") }
+        let part = |name: &str| format!("{base}.{name}");
+        Parts { base, scales: part("scales"), biases: part("biases"), block_scales: part("weight_scale_inv") }
     }
 }
 

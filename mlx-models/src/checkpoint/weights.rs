@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mlx_core::{Array, DType, nn};
 
 use super::faults::Faults;
+use super::folder::Stored;
 use super::matrices::{below, same_matrix};
 use super::{Checkpoint, missing, packed};
 use crate::Result;
@@ -245,12 +246,12 @@ impl<'c> Weights<'c> {
         }
         let Some(stored) = self.take(name)? else { return self.placeholder() };
         let base = name.strip_suffix(".weight").unwrap_or(name).to_owned();
-        let quantization = match self.checkpoint {
+        let how = match self.checkpoint {
             Checkpoint::Folder(folder) => folder.inspect(&base, &stored, shape),
-            Checkpoint::Gguf(file) => packed::find(file, &stored, shape).map(|_| None),
+            Checkpoint::Gguf(file) => packed::find(file, &stored, shape).map(|_| Stored::Floats),
         };
-        let quantization = match (quantization, &mut self.survey) {
-            (Ok(quantization), _) => quantization,
+        let how = match (how, &mut self.survey) {
+            (Ok(how), _) => how,
             (Err(error), Some(faults)) => {
                 faults.note(error)?;
                 self.drop_parts(&base);
@@ -258,14 +259,14 @@ impl<'c> Weights<'c> {
             }
             (Err(error), None) => return Err(error),
         };
-        if quantization.is_some() {
+        if !matches!(how, Stored::Floats) {
             self.drop_parts(&base);
         }
         if self.survey.is_some() {
             return self.placeholder();
         }
         match self.checkpoint {
-            Checkpoint::Folder(folder) => folder.matrix(&stored, shape, quantization, self.dtype),
+            Checkpoint::Folder(folder) => folder.matrix(&stored, shape, how, self.dtype),
             Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.paired(name), self.dtype),
         }
     }
@@ -326,10 +327,11 @@ impl<'c> Weights<'c> {
         Ok(vector)
     }
 
-    /// Takes what belongs to a quantized matrix beside its codes.
+    /// Takes what belongs to a matrix beside its codes.
     fn drop_parts(&mut self, base: &str) {
         self.left.remove(&format!("{base}.scales"));
         self.left.remove(&format!("{base}.biases"));
+        self.left.remove(&format!("{base}.weight_scale_inv"));
     }
 
     /// Gives a parameter to the listener. Whether there is one, and the model can do without it.

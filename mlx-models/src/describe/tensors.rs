@@ -123,7 +123,9 @@ fn of_folder(folder: &Folder) -> Vec<Tensor<'_>> {
             name.strip_suffix(suffix)
                 .is_some_and(|base| has(format!("{base}.weight")) && has(format!("{base}.scales")))
         };
-        if belongs(".scales") || belongs(".biases") {
+        let of_fp8 = name.strip_suffix(".weight_scale_inv");
+        let of_fp8 = of_fp8.is_some_and(|base| has(format!("{base}.weight")));
+        if belongs(".scales") || belongs(".biases") || of_fp8 {
             continue;
         }
         let base = name.strip_suffix(".weight").filter(|_| info.dtype == DType::U32);
@@ -142,13 +144,13 @@ fn of_folder(folder: &Folder) -> Vec<Tensor<'_>> {
 fn plain(info: &TensorInfo) -> Tensor<'_> {
     let shape = widened(&info.shape);
     let size = product(&shape);
-    let is_float = info.dtype.is_float();
+    let is_float = info.dtype.is_float() || info.is_fp8;
     Tensor {
         name: &info.name,
         parameters: size,
-        stored_as: info.dtype.to_string(),
+        stored_as: if info.is_fp8 { "float8".to_owned() } else { info.dtype.to_string() },
         stored_bytes: info.nbytes(),
-        float: is_float.then_some(info.dtype),
+        float: info.dtype.is_float().then_some(info.dtype),
         packed_bytes: if is_float { 0 } else { info.nbytes() },
         converted: if is_float { size } else { 0 },
         side: side_of(&info.name),

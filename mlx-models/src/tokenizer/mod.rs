@@ -99,6 +99,17 @@ impl Tokenizer {
             .map_err(|message| Error::Tokenizer { origin, message })
     }
 
+    /// The same of the content of such a file.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_json(json: &str) -> Result<Self> {
+        let origin = "tokenizer.json".to_owned();
+        file::parse(json)
+            .and_then(|parts| Self::assemble(origin.clone(), parts))
+            .map_err(|message| Error::Tokenizer { origin, message })
+    }
+
     /// Builds the tokenizer that a GGUF file's metadata describes.
     ///
     /// # Errors

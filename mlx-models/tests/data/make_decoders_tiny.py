@@ -26,6 +26,7 @@ from mlx_lm.models import qwen3 as mlx_qwen3
 from mlx_lm.models import qwen3_moe as mlx_qwen3_moe
 from mlx_lm.utils import quantize_model, save_config, save_model
 from safetensors.numpy import save_file as save_numpy
+from safetensors.torch import save_file as save_torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 VOCAB = 64
@@ -158,6 +159,40 @@ def qwen3(out):
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     write_expected(out / "qwen3.expected.safetensors", make_model(config, state), tokens)
+
+
+def qwen3_fp8(out):
+    """8-bit floats with a scale for each block, as Qwen publishes them; blocks that do not divide the matrices."""
+    sizes = dict(SIZES, head_dim=16, rms_norm_eps=1e-6, tie_word_embeddings=True)
+    config, state, tokens = seeded("qwen3", 64, dict(
+        sizes, rope_parameters=dict(rope_type="default", rope_theta=3000.0)), sixteen=True)
+    height, width = 20, 24
+    tensors, given = {}, {}
+    for name, value in state.items():
+        value = torch.from_numpy(value)
+        tensors[name], given[name] = value.bfloat16(), value.numpy()
+        if value.ndim != 2 or "embed" in name:
+            continue
+        rows, columns = value.shape
+        grid = (-(-rows // height), -(-columns // width))
+        scales = torch.empty(grid)
+        codes = torch.empty(rows, columns, dtype=torch.float8_e4m3fn)
+        back = torch.empty(rows, columns)
+        for i in range(grid[0]):
+            for j in range(grid[1]):
+                part = slice(i * height, (i + 1) * height), slice(j * width, (j + 1) * width)
+                scales[i, j] = value[part].abs().max() / 448
+                codes[part] = (value[part] / scales[i, j]).to(torch.float8_e4m3fn)
+                back[part] = codes[part].float() * scales[i, j]
+        tensors[name], tensors[name.replace("weight", "weight_scale_inv")] = codes, scales
+        given[name] = back.numpy()
+    folder = fresh(out / "qwen3-fp8")
+    save_torch(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    write_json(folder / "config.json", dict(
+        sizes, architectures=["Qwen3ForCausalLM"], model_type="qwen3", hidden_act="silu", rope_theta=3000.0,
+        torch_dtype="bfloat16", quantization_config=dict(
+            quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[height, width])))
+    write_expected(out / "qwen3-fp8.expected.safetensors", make_model(config, given), tokens)
 
 
 MOE = dict(SIZES, head_dim=16, rms_norm_eps=1e-6, moe_intermediate_size=32, num_experts=6,
@@ -361,7 +396,7 @@ def main():
     torch.manual_seed(0)
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "tiny"
     out.mkdir(parents=True, exist_ok=True)
-    for make in (llama3, llama_biases, qwen2, qwen3, qwen3_moe):
+    for make in (llama3, llama_biases, qwen2, qwen3, qwen3_fp8, qwen3_moe):
         make(out)
     wide = dict(SIZES, hidden_size=64, intermediate_size=64, num_hidden_layers=2, head_dim=16,
                 rms_norm_eps=1e-6, tie_word_embeddings=True)

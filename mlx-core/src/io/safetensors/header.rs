@@ -35,9 +35,12 @@ const DTYPES: [(&str, DType); 14] = [
     ("C64", DType::Complex64),
 ];
 
+/// The name of the 8-bit floats that MLX computes with, and holds in uint8.
+const FP8: &str = "F8_E4M3";
+
 /// Names of the format that MLX has no element type for.
-const UNSUPPORTED: [&str; 8] =
-    ["F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"];
+const UNSUPPORTED: [&str; 7] =
+    ["F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"];
 
 /// The format's name of a dtype.
 pub(super) fn dtype_name(dtype: DType) -> Option<&'static str> {
@@ -146,7 +149,9 @@ struct Entry {
 impl Entry {
     fn check(self, name: String) -> Result<TensorInfo, String> {
         let refuse = |message| Err(format!("tensor {}: {message}", quote(&name)));
-        let Some(&(_, dtype)) = DTYPES.iter().find(|(known, _)| *known == self.dtype) else {
+        let is_fp8 = self.dtype == FP8;
+        let wanted = if is_fp8 { "U8" } else { self.dtype.as_str() };
+        let Some(&(_, dtype)) = DTYPES.iter().find(|(known, _)| *known == wanted) else {
             let known = UNSUPPORTED.contains(&self.dtype.as_str());
             let problem = if known { "is not supported" } else { "is unknown" };
             return refuse(format!("dtype {} {problem}", quote(&self.dtype)));
@@ -160,7 +165,7 @@ impl Entry {
             Some(found) if found != nbytes => {
                 refuse(format!("data_offsets hold {found} bytes, shape and dtype make {nbytes}"))
             }
-            Some(_) => Ok(TensorInfo { name, dtype, shape: self.shape, offset: start, nbytes }),
+            Some(_) => Ok(TensorInfo { name, dtype, is_fp8, shape: self.shape, offset: start, nbytes }),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct TensorInfo {
     pub name: String,
     /// Element type.
     pub dtype: DType,
+    /// The elements are 8-bit floats (`F8_E4M3`), which are held in uint8; see [`Array::from_fp8`](crate::Array::from_fp8).
+    pub is_fp8: bool,
     /// Shape; empty for a scalar.
     pub shape: Vec<usize>,
     /// First byte, from the start of the data.
@@ -62,7 +64,7 @@ impl SafetensorsFile {
     ///
     /// # Errors
     /// When the file cannot be read, when it breaks one of these rules, and when a tensor has a dtype that
-    /// MLX arrays do not have, such as `F8_E4M3`.
+    /// MLX arrays do not have, such as `F8_E5M2`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_source(Source::open(path)?)
     }

@@ -108,9 +108,9 @@ fn lying_headers_are_refused() {
         ),
         (
             "float 8",
-            r#"{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#,
+            r#"{"a":{"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]}}"#,
             1,
-            "\"F8_E4M3\" is not supported",
+            "\"F8_E5M2\" is not supported",
         ),
         (
             "dtype",
