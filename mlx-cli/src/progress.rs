@@ -70,7 +70,10 @@ pub(crate) fn locate(model: &str) -> mlx_models::Result<std::path::PathBuf> {
         // Of several files, how far the one at hand is.
         let label = match progress.item_total_bytes {
             total if total == progress.total_bytes || total == 0 => progress.item.to_owned(),
-            total => format!("{} {}%", progress.item, progress.item_done_bytes.min(total) * 100 / total),
+            total => {
+                let share = progress.item_done_bytes as f64 / total as f64;
+                format!("{} {:.0}%", progress.item, (100.0 * share).min(100.0))
+            }
         };
         bar.show(&label, progress.done_bytes, progress.total_bytes);
     };

@@ -162,8 +162,8 @@ mod tests {
             "recorder"
         }
 
-        fn config(&self) -> serde_json::Value {
-            serde_json::Value::Null
+        fn config(&self) -> std::result::Result<serde_json::Value, String> {
+            Err("a recorder has none".to_owned())
         }
 
         fn shape(&self) -> &ModelShape {

@@ -21,7 +21,7 @@ const HEAD: &str = "lm_head.weight";
 /// What routers of mixtures of experts are quantized to: a choice among experts suffers more than a sum over them.
 const ROUTER: Quantization = Quantization::Affine { group_size: 64, bits: 8 };
 /// Files of a tokenizer that are copied as they are.
-const TEXT_FILES: [&str; 8] = [
+const TEXT_FILES: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
@@ -30,6 +30,7 @@ const TEXT_FILES: [&str; 8] = [
     "added_tokens.json",
     "generation_config.json",
     "merges.txt",
+    "vocab.json",
 ];
 
 /// What a conversion makes of the weights.
@@ -62,7 +63,7 @@ impl Converted {
 
 /// Converts the checkpoint at `from` into the new folder `out`, which appears once it is complete.
 ///
-/// One file's worth of tensors is in memory at a time, 5 GiB at most.
+/// One file's worth of tensors is in memory at a time, which is 5 GiB at most or a single tensor, and the embeddings.
 ///
 /// # Errors
 /// When `out` is there already, the checkpoint cannot be loaded, or writing fails; then nothing is left behind.
@@ -71,6 +72,10 @@ pub fn convert(from: &Path, out: &Path, options: &ConvertOptions) -> Result<Conv
     if out.read_dir().map_or_else(|_| out.exists(), |mut entries| entries.next().is_some()) {
         return Err(refuse("is there already; name a new folder"));
     }
+    // What appears at once is renamed, and neither `.` nor a link can be.
+    if out.file_name().is_none() || out.is_symlink() {
+        return Err(refuse("name a new folder, by its own name"));
+    }
     let checkpoint = Checkpoint::open(from)?;
     let text = TextTools::of(&checkpoint)?;
     let dtype = match (options.dtype, &checkpoint) {
@@ -78,16 +83,17 @@ pub fn convert(from: &Path, out: &Path, options: &ConvertOptions) -> Result<Conv
         (None, Checkpoint::Folder(_)) => checkpoint.dtype("embed_tokens")?,
         (None, Checkpoint::Gguf(_)) => DType::BF16,
     };
-    let keep_packed = options.dtype.is_none() && options.quantization.is_none();
+    // A GGUF file's weights are packed or not for the sake of the device that loads them.
+    let is_folder = matches!(checkpoint, Checkpoint::Folder(_));
+    let keep_packed = is_folder && options.dtype.is_none() && options.quantization.is_none();
+    // Nothing is rounded twice: what comes out of a GGUF file is float32.
+    let read_as = if is_folder { dtype } else { DType::F32 };
     let folder = Partial::create(out)?;
     let mut writer = Writer::new(&folder.path, dtype, options.quantization, keep_packed);
     let mut config =
-        models::for_each_parameter(&checkpoint, dtype, |name, parameter| writer.add(name, parameter))?;
+        models::for_each_parameter(&checkpoint, read_as, |name, parameter| writer.add(name, parameter))?;
     let (converted, quantization) = writer.finish()?;
 
-    if config["rope_scaling"]["rope_type"] == "factors" {
-        return Err(refuse("the file's rope factors follow no formula that a configuration can name"));
-    }
     config["torch_dtype"] = json!(dtype.name());
     config["tie_word_embeddings"] = json!(!converted.has_head);
     config["eos_token_id"] = json!(text.eos_ids);

@@ -1,6 +1,6 @@
 //! What a model and the tensors of a checkpoint disagree about, all of it in one error.
 
-use super::{Checkpoint, missing};
+use super::{Checkpoint, missing, refuse};
 use crate::{Error, Result};
 
 /// Names that an error lists before it only counts.
@@ -29,19 +29,20 @@ impl Faults {
     /// Notes what is wrong with a tensor.
     ///
     /// # Errors
-    /// The error itself, if it is about the configuration: that is said once.
+    /// The error itself, if it is about the configuration: that is said once. And as [`note_missing`](Self::note_missing).
     pub(super) fn note(&mut self, error: Error) -> Result<()> {
         match &error {
             Error::Checkpoint { path, .. } if path.extension().is_none_or(|kind| kind != "json") => {
+                let many = refuse(path, "too much does not fit");
                 self.errors.push(error);
-                Ok(())
+                if self.are_many() { Err(many) } else { Ok(()) }
             }
             _ => Err(error),
         }
     }
 
     pub(super) fn are_many(&self) -> bool {
-        self.missing.len() >= MOST
+        self.missing.len() + self.errors.len() >= MOST
     }
 
     /// Reports everything; `left` are the names of tensors that the model has no place for.

@@ -145,6 +145,9 @@ impl<'c> Weights<'c> {
     /// # Errors
     /// When it is missing, has another shape, or cannot be read.
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<nn::Weight> {
+        if self.is_unwanted(name) {
+            return self.placeholder();
+        }
         let matrix = self.take_matrix(name, &shape)?;
         self.count(&matrix);
         if self.tell(name, || Parameter::Matrix(matrix.clone()))? { self.placeholder() } else { Ok(matrix) }
@@ -170,6 +173,9 @@ impl<'c> Weights<'c> {
         name: &str,
         shape: [usize; 2],
     ) -> Result<Option<nn::Weight>> {
+        if self.is_unwanted(name) {
+            return Ok(None);
+        }
         let matrix = self.take_matrix(name, &shape)?;
         if self.survey.is_some() || self.tell(name, || Parameter::Matrix(matrix.clone()))? {
             return Ok(None);
@@ -190,6 +196,10 @@ impl<'c> Weights<'c> {
     /// As [`matrix`](Self::matrix).
     pub fn stacked(&mut self, path: &str, name: &str, shape: [usize; 3]) -> Result<nn::Stacked> {
         let [count, rows, columns] = shape;
+        let told = format!("{path}.switch_mlp.{name}.weight");
+        if self.is_unwanted(&told) {
+            return Ok(nn::Stacked { weight: self.placeholder()?, count: 1 });
+        }
         let one = format!("{path}.experts.{name}");
         let two = format!("{path}.experts.gate_up_proj");
         let both = matches!(name, "gate_proj" | "up_proj");
@@ -212,12 +222,11 @@ impl<'c> Weights<'c> {
         } else if self.has(&one) {
             self.take_matrix(&one, &shape)?
         } else {
-            self.take_matrix(&format!("{path}.switch_mlp.{name}.weight"), &shape)?
+            self.take_matrix(&told, &shape)?
         };
         self.count(&weight);
         let stacked = nn::Stacked { weight, count };
-        let name = format!("{path}.switch_mlp.{name}.weight");
-        if self.tell(&name, || Parameter::Stacked(stacked.clone()))? {
+        if self.tell(&told, || Parameter::Stacked(stacked.clone()))? {
             return Ok(nn::Stacked { weight: self.placeholder()?, count: 1 });
         }
         Ok(stacked)
@@ -241,9 +250,6 @@ impl<'c> Weights<'c> {
 
     /// Matrices `[.., rows, columns]` one below the other.
     fn take_matrix(&mut self, name: &str, shape: &[usize]) -> Result<nn::Weight> {
-        if self.is_unwanted(name) {
-            return self.placeholder();
-        }
         let Some(stored) = self.take(name)? else { return self.placeholder() };
         let base = name.strip_suffix(".weight").unwrap_or(name).to_owned();
         let how = match self.checkpoint {
@@ -347,10 +353,9 @@ impl<'c> Weights<'c> {
         }
     }
 
-    /// Whether a parameter need not be read, as nobody is to get it. Parts of stacked ones are read always.
+    /// Whether a parameter need not be read, as nobody is to get it.
     fn is_unwanted(&self, name: &str) -> bool {
-        let part = name.contains(".experts.") || name.contains(".switch_mlp.");
-        self.survey.is_none() && !part && self.listener.is_some_and(|listener| !(listener.wants)(name))
+        self.survey.is_none() && self.listener.is_some_and(|listener| !(listener.wants)(name))
     }
 
     fn paired(&self, name: &str) -> Option<usize> {

@@ -91,21 +91,18 @@ impl Description {
         let language: Vec<&Tensor<'_>> =
             tensors.iter().filter(|tensor| tensor.side == Side::Language).collect();
         let embeddings = language.iter().find(|tensor| tensor.is_embedding());
-        let head = head(&settings, &language);
+        let head = head(&language);
         let dtype = dtype(checkpoint, &settings, &language);
 
-        let mut parameters = 0;
-        let mut load_bytes = 0;
+        let (mut parameters, mut load_bytes) = (0u64, 0u64);
         for tensor in &language {
-            if !(head == Some(Head::Tied) && tensor.is_head()) {
-                parameters += tensor.parameters;
-                load_bytes += tensor.load_bytes(dtype);
-            }
+            parameters = tensor.parameters.saturating_add(parameters);
+            load_bytes = tensor.load_bytes(dtype).saturating_add(load_bytes);
         }
         let mut stored: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for tensor in &tensors {
             let (count, bytes) = stored.entry(&tensor.stored_as).or_default();
-            (*count, *bytes) = (*count + 1, *bytes + tensor.stored_bytes);
+            (*count, *bytes) = (*count + 1, bytes.saturating_add(tensor.stored_bytes));
         }
         let mut stored_as: Vec<StoredAs> = stored
             .into_iter()
@@ -113,8 +110,9 @@ impl Description {
             .collect();
         stored_as.sort_by_key(|stored| std::cmp::Reverse(stored.bytes));
 
-        let layers =
-            settings.layers().or_else(|| language.iter().filter_map(|t| t.layer()).max().map(|n| n + 1));
+        let layers = settings
+            .layers()
+            .or_else(|| language.iter().filter_map(|t| t.layer()).max().map(|n| n.saturating_add(1)));
         let hidden_size = settings.hidden_size().or(embeddings.and_then(|tensor| tensor.columns()));
         let attention_heads = settings.attention_heads();
         let head_dim = settings.head_dim().or_else(|| {
@@ -167,18 +165,20 @@ impl Description {
 fn file_bytes(checkpoint: &Checkpoint) -> u64 {
     let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     match checkpoint {
-        Checkpoint::Folder(folder) => folder.files().iter().map(|file| length(file.path())).sum(),
+        Checkpoint::Folder(folder) => {
+            folder.files().iter().map(|file| length(file.path())).fold(0, u64::saturating_add)
+        }
         Checkpoint::Gguf(file) => length(file.path()),
     }
 }
 
-/// No head among the tensors means that the embeddings are it. A head that the configuration calls tied is a copy.
-fn head(settings: &Settings<'_>, tensors: &[&Tensor<'_>]) -> Option<Head> {
+/// No head among the tensors means that the embeddings are it. One that is there is used, unless it turns out to be the
+/// embeddings once more when it is read.
+fn head(tensors: &[&Tensor<'_>]) -> Option<Head> {
     let has_embeddings = tensors.iter().any(|tensor| tensor.is_embedding());
-    match (tensors.iter().any(|tensor| tensor.is_head()), settings.is_tied()) {
-        (true, Some(true)) => Some(Head::Tied),
-        (true, _) => Some(Head::Own),
-        (false, _) => has_embeddings.then_some(Head::Tied),
+    match tensors.iter().any(|tensor| tensor.is_head()) {
+        true => Some(Head::Own),
+        false => has_embeddings.then_some(Head::Tied),
     }
 }
 
@@ -211,7 +211,8 @@ fn widths(
     let mut widths = vec![0u64; usize::try_from(layers).ok()?];
     for tensor in tensors.iter().filter(|tensor| tensor.is_key_or_value()) {
         let layer = usize::try_from(tensor.layer()?).ok()?;
-        *widths.get_mut(layer)? += tensor.rows()?;
+        let width = widths.get_mut(layer)?;
+        *width = width.saturating_add(tensor.rows()?);
     }
     if widths.iter().all(|width| *width == 0) {
         let width = heads?.checked_mul(head_dim?)?.checked_mul(2)?;

@@ -84,10 +84,6 @@ impl<'c> Settings<'c> {
         self.number(&["vocab_size"], "vocab_size")
     }
 
-    pub(super) fn is_tied(&self) -> Option<bool> {
-        self.json(&["tie_word_embeddings"]).and_then(Value::as_bool)
-    }
-
     pub(super) fn dtype(&self) -> Option<DType> {
         match self.json(&["dtype", "torch_dtype"])?.as_str()? {
             "float32" => Some(DType::F32),

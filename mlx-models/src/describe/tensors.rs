@@ -41,7 +41,9 @@ impl Tensor<'_> {
     /// Bytes in memory of a model that computes in `dtype`; without one floats stay as they are.
     pub(super) fn load_bytes(&self, dtype: Option<DType>) -> u64 {
         match dtype.or(self.float) {
-            Some(dtype) => self.packed_bytes + self.converted.saturating_mul(dtype.size() as u64),
+            Some(dtype) => {
+                self.packed_bytes.saturating_add(self.converted.saturating_mul(dtype.size() as u64))
+            }
             None => self.stored_bytes,
         }
     }
@@ -180,7 +182,7 @@ fn packed<'c>(
     // Scales of the microscaling formats are bytes, and stay so.
     let (mut packed_bytes, mut converted, mut stored_bytes) = (info.nbytes(), 0, info.nbytes());
     for part in [Some(scales), biases].into_iter().flatten() {
-        stored_bytes += part.nbytes();
+        stored_bytes = part.nbytes().saturating_add(stored_bytes);
         match part.dtype.is_float() {
             true => converted += product(&widened(&part.shape)),
             false => packed_bytes += part.nbytes(),

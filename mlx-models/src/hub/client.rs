@@ -324,8 +324,9 @@ fn remote(path: &str, size: u64, etag: &str) -> Result<RemoteFile, Failure> {
     Ok(RemoteFile { path: path.to_owned(), size, etag: etag.to_owned() })
 }
 
-/// Whether a path, joined to a folder, would end up outside on some system.
+/// Whether a path, joined to a folder, would end up outside on some system, or in another depth than it seems.
 fn leads_out(path: &str) -> bool {
     let drive = path.as_bytes().get(1) == Some(&b':');
-    drive || path.starts_with(['/', '\\']) || path.split(['/', '\\']).any(|part| part == "..")
+    let odd = |part: &str| matches!(part, "" | "." | "..");
+    drive || path.split(['/', '\\']).any(odd)
 }

@@ -169,7 +169,7 @@ impl Fetch<'_> {
         let (here, missing): (Vec<_>, Vec<_>) = downloads.partition(Download::is_done);
         let mut meter = Meter {
             done: 0,
-            total: missing.iter().map(|download| download.file.size).sum(),
+            total: missing.iter().map(|download| download.file.size).fold(0, u64::saturating_add),
             told: None,
             progress,
         };

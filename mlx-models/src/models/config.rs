@@ -5,6 +5,8 @@ use serde_json::Value;
 
 /// Sizes that no real model comes near. They keep products of sizes inside 64 bits.
 pub(super) const MAX_SIZE: usize = 1 << 24;
+/// Features of a head that no real model comes near.
+const MAX_HEAD_DIM: usize = 1 << 14;
 /// Layers that no real model comes near.
 pub(super) const MAX_LAYERS: usize = 4096;
 
@@ -49,6 +51,9 @@ pub(super) fn check_heads(heads: usize, kv_heads: usize, head_dim: usize) -> Res
         return Err(format!(
             "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
         ));
+    }
+    if head_dim > MAX_HEAD_DIM {
+        return Err(format!("head_dim is {head_dim}; it must not be more than {MAX_HEAD_DIM}"));
     }
     if !head_dim.is_multiple_of(2) {
         return Err(format!("head_dim is {head_dim}; it must be even"));

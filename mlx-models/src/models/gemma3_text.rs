@@ -12,7 +12,7 @@
 
 mod config;
 
-use mlx_core::nn::{Embedding, RmsNorm, geglu_tanh};
+use mlx_core::nn::{Embedding, RmsNorm, Rope, geglu_tanh};
 use mlx_core::{Array, DType};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, layer_type: LayerType, weights: &mut Weights<'_>, path: &str) -> Result<Self> {
+    fn new(config: &Config, rope: (Rope, f32), weights: &mut Weights<'_>, path: &str) -> Result<Self> {
         let (d, dh) = (config.hidden_size, config.head_dim);
         let mut norm =
             |name: &str, length| norm(weights, &format!("{path}.{name}"), length, config.rms_norm_eps);
@@ -57,12 +57,12 @@ impl Block {
             qkv_bias: false,
             o_bias: false,
         };
-        let rope = config.rope(layer_type);
-        let scale = config.query_pre_attn_scalar.powf(-0.5) * rope.attention_factor().powi(2);
+        let (rope, attention_factor) = rope;
+        let scale = config.query_pre_attn_scalar.powf(-0.5) * attention_factor.powi(2);
         let (attention_path, mlp_path) = (format!("{path}.self_attn"), format!("{path}.mlp"));
         let inner = config.intermediate_size;
         Ok(Block {
-            self_attn: Attention::new(&shape, Some(norms), rope.rope(dh)?, scale, weights, &attention_path)?,
+            self_attn: Attention::new(&shape, Some(norms), rope, scale, weights, &attention_path)?,
             mlp: Mlp::new(d, inner, false, geglu_tanh, weights, &mlp_path)?,
             input_layernorm,
             post_attention_layernorm,
@@ -89,16 +89,22 @@ struct Gemma3 {
     layer_types: Vec<LayerType>,
     sliding_window: i32,
     shape: ModelShape,
-    config: Value,
+    config: Result<Value, String>,
 }
 
 impl Gemma3 {
     fn new(config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
         let (v, d) = (config.vocab_size, config.hidden_size);
         let embed_tokens = Embedding { weight: weights.matrix("model.embed_tokens.weight", [v, d])? };
+        let turns = |kind| -> Result<(Rope, f32)> {
+            let rope = config.rope(kind);
+            Ok((rope.rope(config.head_dim)?, rope.attention_factor()))
+        };
+        let (sliding, full) = (turns(LayerType::Sliding)?, turns(LayerType::Full)?);
         let mut layers = Vec::new();
         for (index, layer_type) in config.layer_types.iter().enumerate() {
-            layers.push(Block::new(config, *layer_type, weights, &format!("model.layers.{index}"))?);
+            let rope = if *layer_type == LayerType::Sliding { &sliding } else { &full };
+            layers.push(Block::new(config, rope.clone(), weights, &format!("model.layers.{index}"))?);
         }
         let norm = norm(weights, "model.norm", d, config.rms_norm_eps)?;
         // A checkpoint without a head has the embeddings for it, whatever its configuration says.
@@ -135,7 +141,7 @@ impl LanguageModel for Gemma3 {
         &self.shape
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> Result<Value, String> {
         self.config.clone()
     }
 
@@ -168,6 +174,10 @@ fn norm(weights: &mut Weights<'_>, path: &str, length: usize, eps: f32) -> Resul
 
 pub(super) fn load(source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
     let config = Config::read(source.checkpoint)?;
+    if source.listener.is_some() {
+        // Who wants the configuration should not wait for the weights to learn that there is none.
+        config.to_json().map_err(|message| source.checkpoint.refuse(message))?;
+    }
     // Gemma 3's activations outgrow float16, whose largest number is 65504.
     let dtype = match source.dtype()? {
         DType::F16 if source.listener.is_none() => DType::F32,

@@ -3,7 +3,7 @@
 //! What makes it itself: it is the plain form of the [`decoder`]. Llama 3.1 stretches its rotary embedding by a formula of
 //! its own.
 
-use super::decoder::{self, AttentionBias, Family};
+use super::decoder::{self, AttentionBias, Family, Sliding};
 use super::{LanguageModel, Source};
 use crate::Result;
 
@@ -15,6 +15,8 @@ const LLAMA: Family = Family {
     bias: AttentionBias::Configured,
     head_dim: None,
     experts: false,
+    sliding: Sliding::None,
+    context: 2048,
     pairs_neighbours: true,
 };
 

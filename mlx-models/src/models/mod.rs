@@ -30,7 +30,10 @@ pub trait LanguageModel {
     fn shape(&self) -> &ModelShape;
 
     /// The configuration as a `config.json` that holds nothing but the model: no quantization, no token ids.
-    fn config(&self) -> Value;
+    ///
+    /// # Errors
+    /// What it is about the model that no `config.json` can say.
+    fn config(&self) -> Result<Value, String>;
 
     /// Empty caches for one sequence, one for each layer.
     fn make_caches(&self) -> Vec<KvCache>;
@@ -203,7 +206,8 @@ pub fn parameter(checkpoint: &Checkpoint, name: &str, dtype: DType) -> Result<Pa
     found.ok_or_else(|| {
         let name: String = name.chars().take(LONGEST_NAME).collect();
         checkpoint.refuse(format!(
-            "no parameter {name:?}; names are like model.embed_tokens.weight and model.layers.0.self_attn.q_proj.weight"
+            "no parameter {name:?}; names are like model.embed_tokens.weight and model.layers.0.self_attn.q_proj.weight, and \
+             of all experts model.layers.0.mlp.switch_mlp.up_proj.weight"
         ))
     })
 }
@@ -216,8 +220,9 @@ fn listen(
 ) -> Result<Value> {
     let tell = RefCell::new(listener);
     let listener = Listener { wants, tell: &tell };
-    Ok((find(checkpoint)?.load)(&Source { checkpoint, dtype: Some(dtype), listener: Some(listener) })?
-        .config())
+    let source = Source { checkpoint, dtype: Some(dtype), listener: Some(listener) };
+    let model = (find(checkpoint)?.load)(&source)?;
+    model.config().map_err(|message| checkpoint.refuse(message))
 }
 
 /// Refuses caches that were made for a model with another number of layers, which would silently skip some, and those

@@ -2,7 +2,7 @@
 //!
 //! What makes it itself: queries, keys and values have a bias, and some models let their upper layers slide.
 
-use super::decoder::{self, AttentionBias, Family};
+use super::decoder::{self, AttentionBias, Family, Sliding};
 use super::{LanguageModel, Source};
 use crate::Result;
 
@@ -14,6 +14,8 @@ const QWEN2: Family = Family {
     bias: AttentionBias::QueriesKeysValues,
     head_dim: None,
     experts: false,
+    sliding: Sliding::Upper,
+    context: 32_768,
     pairs_neighbours: false,
 };
 

@@ -3,7 +3,7 @@
 //! What makes it itself: queries and keys go through an RMSNorm over the features of each head, in the place of Qwen 2's
 //! biases; heads are 128 wide, whatever the width of the model.
 
-use super::decoder::{self, AttentionBias, Family};
+use super::decoder::{self, AttentionBias, Family, Sliding};
 use super::{LanguageModel, Source};
 use crate::Result;
 
@@ -15,6 +15,8 @@ const QWEN3: Family = Family {
     bias: AttentionBias::Configured,
     head_dim: Some(128),
     experts: false,
+    sliding: Sliding::Upper,
+    context: 32_768,
     pairs_neighbours: false,
 };
 

@@ -3,7 +3,7 @@
 //! What makes it itself: Qwen 3's attention, and in the place of the feed-forward layer many small ones, a few of which a
 //! router picks for each token. Single layers may stay dense.
 
-use super::decoder::{self, AttentionBias, Family};
+use super::decoder::{self, AttentionBias, Family, Sliding};
 use super::{LanguageModel, Source};
 use crate::Result;
 
@@ -15,6 +15,8 @@ const QWEN3_MOE: Family = Family {
     bias: AttentionBias::Configured,
     head_dim: None,
     experts: true,
+    sliding: Sliding::All,
+    context: 32_768,
     pairs_neighbours: false,
 };
 

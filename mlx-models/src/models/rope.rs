@@ -132,7 +132,10 @@ impl RopeParameters {
     }
 
     /// Writes `rope_theta` and `rope_scaling` into a configuration, as older releases have them and newer ones read them.
-    pub(super) fn write(&self, config: &mut Map<String, Value>) {
+    ///
+    /// # Errors
+    /// When a list of factors follows no formula.
+    pub(super) fn write(&self, config: &mut Map<String, Value>) -> Result<(), String> {
         config.insert("rope_theta".to_owned(), decimal(self.theta));
         let scaling = match &self.scaling {
             RopeScaling::None => Value::Null,
@@ -160,35 +163,55 @@ impl RopeParameters {
                 "attention_factor": decimal(*attention_factor),
                 "truncate": truncate,
             }),
-            RopeScaling::Factors(factors) => match self.formula(factors) {
-                Some(formula) => return formula.write(config),
-                // Nobody knows this type, and an error that says so is better than other numbers.
-                None => json!({"rope_type": "factors", "factors": factors}),
-            },
+            RopeScaling::Factors(factors) => {
+                let formula = self.formula(factors).ok_or_else(|| {
+                    format!("the factors of {ROPE_FACTORS} follow no formula that a configuration can name")
+                })?;
+                return formula.write(config);
+            }
         };
         config.insert("rope_scaling".to_owned(), scaling);
+        Ok(())
     }
 
     /// Reads the keys `<architecture>.rope.*`, and the tensor that lists factors where there is one.
-    pub(super) fn from_gguf(file: &GgufFile, architecture: &str, context: usize) -> Result<Self> {
+    pub(super) fn from_gguf(
+        file: &GgufFile,
+        architecture: &str,
+        head_dim: usize,
+        context: usize,
+    ) -> Result<Self> {
         let metadata = file.metadata();
+        let refuse = |message: String| Err(crate::checkpoint::refuse(file.path(), message));
         let number = |key: &str| metadata.optional_f32(&format!("{architecture}.rope.{key}"));
         let theta = number("freq_base")?.unwrap_or(1e4);
+        let dims = metadata.optional_u32(&format!("{architecture}.rope.dimension_count"))?;
+        if let Some(dims) = dims.filter(|dims| *dims as usize != head_dim) {
+            return refuse(format!(
+                "rope.dimension_count is {dims}; only whole heads of {head_dim} are supported"
+            ));
+        }
         if file.tensor(ROPE_FACTORS).is_some() {
             let factors = file.dequantize(ROPE_FACTORS)?;
             return Ok(RopeParameters { theta, scaling: RopeScaling::Factors(factors) });
         }
         let kind = metadata.optional_str(&format!("{architecture}.rope.scaling.type"))?;
-        let factor = number("scaling.factor")?.unwrap_or(1.0);
         let scaling = match kind {
-            None | Some("none") => RopeScaling::None,
-            Some("linear") => RopeScaling::Linear { factor },
+            Some("none") => RopeScaling::None,
+            // llama.cpp takes a factor without a type for a linear one.
+            None | Some("linear") => linear_of_gguf(file, architecture)?,
             Some("yarn") => {
+                if let Some(scale) = number("scaling.yarn_log_multiplier")?.filter(|scale| *scale != 0.0) {
+                    return refuse(format!(
+                        "rope.scaling.yarn_log_multiplier is {scale}; only 0 is supported"
+                    ));
+                }
+                let factor = number("scaling.factor")?.unwrap_or(1.0);
                 let original = format!("{architecture}.rope.scaling.original_context_length");
                 let original = metadata.optional_u32(&original)?;
                 RopeScaling::Yarn {
                     factor,
-                    original_context: original.map_or(context as f32 / factor, |length| length as f32),
+                    original_context: original.map_or(context as f32, |length| length as f32),
                     beta_fast: number("scaling.yarn_beta_fast")?.unwrap_or(32.0),
                     beta_slow: number("scaling.yarn_beta_slow")?.unwrap_or(1.0),
                     attention_factor: number("scaling.attn_factor")?.unwrap_or(1.0) * yarn_scale(factor, 1.0),
@@ -196,9 +219,9 @@ impl RopeParameters {
                 }
             }
             Some(other) => {
-                let message =
-                    format!("rope.scaling.type {other:?} is not supported; none, linear and yarn are");
-                return Err(crate::checkpoint::refuse(file.path(), message));
+                return refuse(format!(
+                    "rope.scaling.type {other:?} is not supported; none, linear and yarn are"
+                ));
             }
         };
         Ok(RopeParameters { theta, scaling })
@@ -348,6 +371,23 @@ impl RopeParameters {
 
 /// The tensor in which GGUF files list factors.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// For configurations that describe RoPE in both ways, of which references take different ones.
+pub(super) const BOTH_ROPES: &str =
+    "rope_scaling and rope_parameters are both given; keep the one that is meant, and delete the other";
+
+/// Linear scaling as a GGUF file has it, by its newer or its older key; 0 and 1 are none.
+pub(super) fn linear_of_gguf(file: &GgufFile, architecture: &str) -> Result<RopeScaling> {
+    let number = |key: &str| file.metadata().optional_f32(&format!("{architecture}.rope.{key}"));
+    let factor = match number("scaling.factor")? {
+        Some(factor) => Some(factor),
+        None => number("scale_linear")?,
+    };
+    Ok(match factor.filter(|factor| *factor != 0.0 && *factor != 1.0) {
+        Some(factor) => RopeScaling::Linear { factor },
+        None => RopeScaling::None,
+    })
+}
 
 /// `0.1 scale ln(factor) + 1`, the temperature that YaRN recommends.
 fn yarn_scale(factor: f32, scale: f32) -> f32 {

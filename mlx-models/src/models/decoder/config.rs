@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{AttentionBias, Family};
+use super::{AttentionBias, Family, Sliding};
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
 use crate::models::config::{
     LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
 use crate::models::parts::{ExpertsShape, Tying};
-use crate::models::rope::{RopeDefaults, RopeJson, RopeParameters};
+use crate::models::rope::{BOTH_ROPES, RopeDefaults, RopeJson, RopeParameters};
 use crate::{Checkpoint, Result};
 
 /// What the model is made of, checked.
@@ -58,8 +58,7 @@ struct Json {
     hidden_act: String,
     #[serde(default = "epsilon")]
     rms_norm_eps: f32,
-    #[serde(default = "context")]
-    max_position_embeddings: usize,
+    max_position_embeddings: Option<usize>,
     original_max_position_embeddings: Option<f32>,
     rope_theta: Option<f32>,
     partial_rotary_factor: Option<f32>,
@@ -69,6 +68,7 @@ struct Json {
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_sliding_window: Option<bool>,
+    #[serde(default = "window")]
     sliding_window: Option<usize>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<LayerType>>,
@@ -89,8 +89,9 @@ fn epsilon() -> f32 {
     1e-6
 }
 
-fn context() -> usize {
-    2048
+/// Where the field is missing; null means none.
+fn window() -> Option<usize> {
+    Some(4096)
 }
 
 impl Config {
@@ -118,16 +119,14 @@ impl Config {
             return Err(format!("partial_rotary_factor is {part}; only 1 is supported"));
         }
         let experts = if family.experts { experts(&json)? } else { None };
-        let layers = layers(&json, experts.is_some())?;
+        let layers = layers(&json, family.sliding, experts.is_some())?;
+        let context = json.max_position_embeddings.unwrap_or(family.context);
         let attention_bias = json.attention_bias.unwrap_or(false);
         let qkv_bias = family.bias == AttentionBias::QueriesKeysValues || attention_bias;
-        let (field, rope) = match (&json.rope_parameters, &json.rope_scaling) {
-            (Some(rope), _) => ("rope_parameters", Some(rope)),
-            (None, rope) => ("rope_scaling", rope.as_ref()),
-        };
+        let (field, rope) = one_of(json.rope_parameters.as_ref(), json.rope_scaling.as_ref())?;
         let defaults = RopeDefaults {
             theta: json.rope_theta.unwrap_or(1e4),
-            context: json.max_position_embeddings,
+            context,
             original_context: json.original_max_position_embeddings,
         };
         let shared_out = || json.hidden_size / json.num_attention_heads.max(1);
@@ -139,7 +138,7 @@ impl Config {
             num_key_value_heads: json.num_key_value_heads.unwrap_or(json.num_attention_heads),
             head_dim: json.head_dim.or(family.head_dim).unwrap_or_else(shared_out),
             rms_norm_eps: json.rms_norm_eps,
-            max_position_embeddings: json.max_position_embeddings,
+            max_position_embeddings: context,
             rope: RopeParameters::from_json(field, rope, defaults)?,
             tying: if json.tie_word_embeddings == Some(true) { Tying::Tied } else { Tying::Untied },
             qk_norm: family.qk_norm,
@@ -181,6 +180,7 @@ impl Config {
             }),
             None => None,
         };
+        let head_dim = optional("attention.key_length")?.unwrap_or(hidden_size / heads.max(1));
         let vocabulary = file.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied());
         let no_table = || refuse(file.path(), "tensor token_embd.weight is missing");
         let sees_all = Layer { window: None, experts: experts.is_some() };
@@ -194,10 +194,10 @@ impl Config {
             },
             num_attention_heads: heads,
             num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
-            head_dim: optional("attention.key_length")?.unwrap_or(hidden_size / heads.max(1)),
+            head_dim,
             rms_norm_eps: metadata.f32(&key("attention.layer_norm_rms_epsilon"))?,
             max_position_embeddings,
-            rope: RopeParameters::from_gguf(file, family.gguf, max_position_embeddings)?,
+            rope: RopeParameters::from_gguf(file, family.gguf, head_dim, max_position_embeddings)?,
             // Files that tie the two leave the head out.
             tying: Tying::Tied,
             qk_norm: family.qk_norm,
@@ -210,7 +210,17 @@ impl Config {
     }
 
     /// `config.json` in the layout of older releases, which newer ones read as well.
-    pub(super) fn to_json(&self, family: &Family) -> Value {
+    ///
+    /// # Errors
+    /// What it has no field for.
+    pub(super) fn to_json(&self, family: &Family) -> Result<Value, String> {
+        let fields = match family.bias {
+            AttentionBias::Configured => self.qkv_bias == self.o_bias,
+            AttentionBias::QueriesKeysValues => self.qkv_bias && !self.o_bias && !self.mlp_bias,
+        };
+        if !fields {
+            return Err(format!("{} has no field for biases of some projections alone", family.class));
+        }
         let mut config = Map::new();
         let mut set = |field: &str, value: Value| {
             config.insert(field.to_owned(), value);
@@ -251,8 +261,8 @@ impl Config {
             set("decoder_sparse_step", json!(1));
             set("mlp_only_layers", json!(dense.map(|(index, _)| index).collect::<Vec<_>>()));
         }
-        self.rope.write(&mut config);
-        Value::Object(config)
+        self.rope.write(&mut config)?;
+        Ok(Value::Object(config))
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -306,20 +316,34 @@ fn experts(json: &Json) -> Result<Option<ExpertsShape>, String> {
     }))
 }
 
-/// Windows: of none, unless `use_sliding_window` is set; then by `layer_types`, else of the layers from `max_window_layers`
-/// on. Experts: of every `decoder_sparse_step`-th layer, but for those that `mlp_only_layers` lists.
-fn layers(json: &Json, experts: bool) -> Result<Vec<Layer>, String> {
+/// `rope_parameters`, or the older `rope_scaling`, of which a configuration has one.
+fn one_of<'j>(
+    newer: Option<&'j RopeJson>,
+    older: Option<&'j RopeJson>,
+) -> Result<(&'static str, Option<&'j RopeJson>), String> {
+    match (newer, older) {
+        (Some(_), Some(_)) => Err(BOTH_ROPES.to_owned()),
+        (Some(rope), None) => Ok(("rope_parameters", Some(rope))),
+        (None, rope) => Ok(("rope_scaling", rope)),
+    }
+}
+
+/// Windows: of none, unless `use_sliding_window` is set. Experts: of every `decoder_sparse_step`-th layer, but for those that `mlp_only_layers` lists.
+fn layers(json: &Json, sliding: Sliding, experts: bool) -> Result<Vec<Layer>, String> {
     let count = json.num_hidden_layers;
     check_layers(count)?;
     if let Some(types) = &json.layer_types {
         check_layer_types(types, count)?;
     }
     let window = json.sliding_window.filter(|_| json.use_sliding_window == Some(true));
-    let slides = |index: usize| match &json.layer_types {
-        Some(types) => types[index] == LayerType::Sliding,
-        None => index >= json.max_window_layers.unwrap_or(28),
+    let slides = |index: usize| match (sliding, &json.layer_types) {
+        (Sliding::None, _) => false,
+        (Sliding::All, _) => true,
+        (Sliding::Upper, Some(types)) => types[index] == LayerType::Sliding,
+        (Sliding::Upper, None) => index >= json.max_window_layers.unwrap_or(28),
     };
-    if window.is_none() && (0..count).any(|index| json.layer_types.is_some() && slides(index)) {
+    let listed = sliding == Sliding::Upper && json.layer_types.is_some();
+    if window.is_none() && listed && (0..count).any(slides) {
         return Err("layer_types has sliding_attention, but use_sliding_window and sliding_window do not give a width".to_owned());
     }
     let step = json.decoder_sparse_step.unwrap_or(1);

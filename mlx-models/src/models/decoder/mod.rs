@@ -10,7 +10,7 @@
 mod config;
 
 use mlx_core::Array;
-use mlx_core::nn::{Embedding, RmsNorm, swiglu};
+use mlx_core::nn::{Embedding, RmsNorm, Rope, swiglu};
 use serde_json::Value;
 
 use self::config::{Config, Layer};
@@ -35,8 +35,21 @@ pub(super) struct Family {
     pub(super) head_dim: Option<usize>,
     /// Layers may be mixtures of experts.
     pub(super) experts: bool,
+    /// Which layers slide where the configuration asks for it.
+    pub(super) sliding: Sliding,
+    /// Positions where the configuration does not say.
+    pub(super) context: usize,
     /// Rows of queries and keys in GGUF files are in the order of the original rotary embedding, which pairs neighbours.
     pub(super) pairs_neighbours: bool,
+}
+
+/// Which layers slide where the configuration asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sliding {
+    None,
+    All,
+    /// Those that `layer_types` names, else those from `max_window_layers` on.
+    Upper,
 }
 
 /// Which projections of the attention have a bias.
@@ -72,7 +85,13 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, layer: &Layer, weights: &mut Weights<'_>, path: &str) -> Result<Self> {
+    fn new(
+        config: &Config,
+        layer: &Layer,
+        rope: &Rope,
+        weights: &mut Weights<'_>,
+        path: &str,
+    ) -> Result<Self> {
         let (d, eps) = (config.hidden_size, config.rms_norm_eps);
         let mut norm = |name: &str, length| -> Result<RmsNorm> {
             Ok(RmsNorm { weight: weights.vector(&format!("{path}.{name}.weight"), length)?, eps })
@@ -93,12 +112,11 @@ impl Block {
             qkv_bias: config.qkv_bias,
             o_bias: config.o_bias,
         };
-        let rope = config.rope.rope(config.head_dim)?;
         let scale = config.attention_scale();
         let attention_path = format!("{path}.self_attn");
         let mlp_path = format!("{path}.mlp");
         Ok(Block {
-            self_attn: Attention::new(&shape, norms, rope, scale, weights, &attention_path)?,
+            self_attn: Attention::new(&shape, norms, rope.clone(), scale, weights, &attention_path)?,
             mlp: match &config.experts {
                 Some(experts) if layer.experts => {
                     FeedForward::Experts(Box::new(Experts::new(experts, weights, &mlp_path)?))
@@ -128,16 +146,17 @@ struct Decoder {
     windows: Vec<Option<i32>>,
     model_type: &'static str,
     shape: ModelShape,
-    config: Value,
+    config: Result<Value, String>,
 }
 
 impl Decoder {
     fn new(family: &Family, config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
         let (v, d) = (config.vocab_size, config.hidden_size);
         let embed_tokens = Embedding { weight: weights.matrix("model.embed_tokens.weight", [v, d])? };
+        let rope = config.rope.rope(config.head_dim)?;
         let mut layers = Vec::new();
         for (index, layer) in config.layers.iter().enumerate() {
-            layers.push(Block::new(config, layer, weights, &format!("model.layers.{index}"))?);
+            layers.push(Block::new(config, layer, &rope, weights, &format!("model.layers.{index}"))?);
         }
         let norm = RmsNorm { weight: weights.vector("model.norm.weight", d)?, eps: config.rms_norm_eps };
         let lm_head = OutputHead::new(weights, &embed_tokens, [v, d], config.tying)?;
@@ -172,7 +191,7 @@ impl LanguageModel for Decoder {
         &self.shape
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> Result<Value, String> {
         self.config.clone()
     }
 
@@ -197,6 +216,10 @@ impl LanguageModel for Decoder {
 /// Loads a checkpoint of `family`.
 pub(super) fn load(family: &Family, source: &Source<'_>) -> Result<Box<dyn LanguageModel>> {
     let config = Config::read(family, source.checkpoint)?;
+    if source.listener.is_some() {
+        // Who wants the configuration should not wait for the weights to learn that there is none.
+        config.to_json(family).map_err(|message| source.checkpoint.refuse(message))?;
+    }
     let dtype = source.dtype()?;
     let weights = match source.checkpoint {
         Checkpoint::Folder(_) => source.weights(dtype, from_hugging_face)?,

@@ -8,7 +8,7 @@ use crate::gguf::GgufFile;
 use crate::models::config::{
     LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
-use crate::models::rope::{RopeDefaults, RopeJson, RopeParameters, RopeScaling};
+use crate::models::rope::{BOTH_ROPES, RopeDefaults, RopeJson, RopeParameters, RopeScaling, linear_of_gguf};
 use crate::{Checkpoint, Error, Result};
 
 /// Every sixth layer sees everything.
@@ -179,8 +179,8 @@ impl Config {
         let query_pre_attn_scalar =
             if layers == 62 { hidden_size as f32 / heads.max(1) as f32 } else { head_dim as f32 };
         let scaling = match metadata.optional_str("gemma3.rope.scaling.type")? {
-            None | Some("none") => RopeScaling::None,
-            Some("linear") => RopeScaling::Linear { factor: optional("rope.scaling.factor")?.unwrap_or(1.0) },
+            Some("none") => RopeScaling::None,
+            None | Some("linear") => linear_of_gguf(file, "gemma3")?,
             Some(other) => {
                 return Err(bad(format!("rope.scaling.type {other:?} is not supported; linear is")));
             }
@@ -204,7 +204,13 @@ impl Config {
     }
 
     /// `config.json` as Gemma 3 was released with; layers that do not follow a pattern are listed one by one.
-    pub(super) fn to_json(&self) -> Value {
+    ///
+    /// # Errors
+    /// What it has no field for.
+    pub(super) fn to_json(&self) -> Result<Value, String> {
+        if self.sliding_rope.scaling != RopeScaling::None {
+            return Err("Gemma3ForCausalLM has no field for scaled positions of sliding layers".to_owned());
+        }
         let layers = self.layer_types.len();
         let period = (1..=layers).find(|period| pattern(layers, *period).as_ref() == Ok(&self.layer_types));
         let types = self.layer_types.iter().map(|kind| match kind {
@@ -233,8 +239,8 @@ impl Config {
         ] {
             config.insert(field.to_owned(), value);
         }
-        self.full_rope.write(&mut config);
-        Value::Object(config)
+        self.full_rope.write(&mut config)?;
+        Ok(Value::Object(config))
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -273,6 +279,7 @@ fn ropes(json: &Json) -> Result<(RopeParameters, RopeParameters), String> {
     };
     let (local, global) = (json.rope_local_base_freq, json.rope_theta);
     match &json.rope_parameters {
+        Some(_) if json.rope_scaling.is_some() => Err(BOTH_ROPES.to_owned()),
         Some(ropes) => Ok((
             rope("rope_parameters.sliding_attention", Some(&ropes.sliding_attention), local)?,
             rope("rope_parameters.full_attention", Some(&ropes.full_attention), global)?,
