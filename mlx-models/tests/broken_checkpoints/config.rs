@@ -21,7 +21,12 @@ fn fields() -> Vec<(&'static str, Value, Vec<&'static str>)> {
         ("/num_hidden_layers", json!(1_000_000_000), vec!["num_hidden_layers", "1000000000"]),
         ("/num_attention_heads", json!(3), vec!["num_attention_heads 3", "num_key_value_heads 2"]),
         ("/head_dim", json!(15), vec!["head_dim", "even"]),
-        ("/head_dim", json!(1 << 23), vec!["head_dim 8388608", "num_attention_heads 4", "16777216"]),
+        ("/head_dim", json!(1 << 23), vec!["head_dim is 8388608", "16384"]),
+        (
+            "/num_attention_heads",
+            json!(1 << 21),
+            vec!["head_dim 16", "num_attention_heads 2097152", "16777216"],
+        ),
         ("/layer_types", json!(["full_attention"]), vec!["layer_types", "1 entries", "num_hidden_layers 8"]),
         ("/layer_types", json!([]), vec!["layer_types", "0 entries"]),
         ("/layer_types", json!(vec!["chunked_attention"; 8]), vec!["layer_types[0]", "chunked_attention"]),

@@ -32,7 +32,7 @@ fn cases() -> Vec<Case> {
         ("tiny/llama3", "rope_scaling", json!({"rope_type": "longrope"}), &["rope_scaling", "longrope"]),
         ("tiny/llama3", "rope_scaling", json!({"rope_type": "llama3", "factor": 8}), &["low_freq_factor"]),
         ("tiny/llama3", "rope_scaling", json!({"rope_type": "linear"}), &["rope_scaling", "without factor"]),
-        ("tiny/llama3", "rope_scaling", json!([1, 2]), &["rope_scaling", "object"]),
+        ("tiny/llama3", "rope_scaling", json!([1, 2]), &["rope_scaling[0]"]),
         (
             "tiny/llama3",
             "rope_scaling",
