@@ -118,7 +118,8 @@ impl Partial {
         let mut name = out.file_name().unwrap_or_default().to_owned();
         name.push(format!(".partial-{}", std::process::id()));
         let path = out.with_file_name(name);
-        fs::create_dir(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        // Who reads the error knows `out`, and not what is made beside it.
+        fs::create_dir(&path).map_err(|source| Error::Io { path: out.to_owned(), source })?;
         Ok(Partial { path })
     }
 

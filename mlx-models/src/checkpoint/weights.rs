@@ -115,11 +115,6 @@ impl<'c> Weights<'c> {
         make(&mut self)
     }
 
-    /// The checkpoint behind the weights.
-    pub fn checkpoint(&self) -> &'c Checkpoint {
-        self.checkpoint
-    }
-
     /// What the model computes in.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -254,6 +249,7 @@ impl<'c> Weights<'c> {
         let base = name.strip_suffix(".weight").unwrap_or(name).to_owned();
         let how = match self.checkpoint {
             Checkpoint::Folder(folder) => folder.inspect(&base, &stored, shape),
+            // Packed or not, all of it is in the one tensor.
             Checkpoint::Gguf(file) => packed::find(file, &stored, shape).map(|_| Stored::Floats),
         };
         let how = match (how, &mut self.survey) {

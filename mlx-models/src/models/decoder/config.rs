@@ -328,7 +328,8 @@ fn one_of<'j>(
     }
 }
 
-/// Windows: of none, unless `use_sliding_window` is set. Experts: of every `decoder_sparse_step`-th layer, but for those that `mlp_only_layers` lists.
+/// Windows: of none, unless `use_sliding_window` is set. Experts: of every `decoder_sparse_step`-th layer, but for those
+/// that `mlp_only_layers` lists.
 fn layers(json: &Json, sliding: Sliding, experts: bool) -> Result<Vec<Layer>, String> {
     let count = json.num_hidden_layers;
     check_layers(count)?;
