@@ -33,7 +33,11 @@ pub enum ErrorKind {
     InvalidModel,
     /// The device or the machine has no memory left for the work.
     OutOfMemory,
-    /// The model was closed.
+    /// Too many requests wait already; the same request may succeed later.
+    Busy,
+    /// The call was cancelled before it had a result. Streams end without an error then.
+    Cancelled,
+    /// The model was closed, by its owner or because it failed for good; the message tells.
     Closed,
     /// Reading or writing a file, or the network, failed.
     Io,

@@ -59,11 +59,22 @@ pub struct GenerateOptions {
     /// Whether to go on past end-of-sequence tokens, which then appear in the stream with an empty text. For
     /// measurements; default `false`.
     pub ignore_eos: bool,
+    /// Added to the logits of these token ids before anything else; finite, or negative infinity, which rules the token
+    /// out. Default none.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Whether tokens carry their log-probability. Default `false`.
     pub logprobs: bool,
+    /// How many of the most probable tokens each token comes with, at most 20. Default 0.
+    pub top_logprobs: usize,
+    /// Whether what an earlier request computed for the same first tokens may be used, and this request's be kept for
+    /// later ones. Default `true`.
+    pub prompt_cache: bool,
     /// Cancels the generation from another thread. Default `None`.
     pub cancel: Option<CancelToken>,
 }
+
+/// As the OpenAI API has it. Each costs a pass over the vocabulary's best and a text.
+const MAX_TOP_LOGPROBS: usize = 20;
 
 impl Default for GenerateOptions {
     fn default() -> GenerateOptions {
@@ -82,7 +93,10 @@ impl Default for GenerateOptions {
             seed: None,
             stop: Vec::new(),
             ignore_eos: false,
+            logit_bias: Vec::new(),
             logprobs: false,
+            top_logprobs: 0,
+            prompt_cache: true,
             cancel: None,
         }
     }
@@ -182,10 +196,31 @@ impl GenerateOptions {
         self
     }
 
+    /// Adds one token to [`logit_bias`](GenerateOptions::logit_bias).
+    #[must_use]
+    pub fn with_logit_bias(mut self, token: u32, bias: f32) -> Self {
+        self.logit_bias.push((token, bias));
+        self
+    }
+
     /// Sets [`logprobs`](GenerateOptions::logprobs).
     #[must_use]
     pub fn with_logprobs(mut self, logprobs: bool) -> Self {
         self.logprobs = logprobs;
+        self
+    }
+
+    /// Sets [`top_logprobs`](GenerateOptions::top_logprobs).
+    #[must_use]
+    pub fn with_top_logprobs(mut self, count: usize) -> Self {
+        self.top_logprobs = count;
+        self
+    }
+
+    /// Sets [`prompt_cache`](GenerateOptions::prompt_cache).
+    #[must_use]
+    pub fn with_prompt_cache(mut self, prompt_cache: bool) -> Self {
+        self.prompt_cache = prompt_cache;
         self
     }
 
@@ -229,6 +264,11 @@ impl GenerateOptions {
         )?;
         check("presence_penalty", self.presence_penalty, self.presence_penalty.is_finite(), "finite")?;
         check("frequency_penalty", self.frequency_penalty, self.frequency_penalty.is_finite(), "finite")?;
+        check("top_logprobs", self.top_logprobs, self.top_logprobs <= MAX_TOP_LOGPROBS, "at most 20")?;
+        let refused = self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY);
+        if let Some((token, bias)) = refused {
+            check(&format!("logit_bias of token {token}"), bias, false, "finite or negative infinity")?;
+        }
         check("stop", r#""""#, self.stop.iter().all(|stop| !stop.is_empty()), "a string with text in it")
     }
 }
@@ -265,6 +305,7 @@ mod tests {
             ("negative penalties", options().with_presence_penalty(-2.0).with_frequency_penalty(-2.0)),
             ("stop strings", options().with_stop("\n").with_stop("END")),
             ("seed", options().with_seed(u64::MAX)),
+            ("a token ruled out", options().with_logit_bias(0, f32::NEG_INFINITY).with_top_logprobs(20)),
         ];
         for (name, options) in cases {
             assert!(options.validate().is_ok(), "{name}");
@@ -297,6 +338,9 @@ mod tests {
             (options().with_frequency_penalty(f32::INFINITY), "frequency_penalty is inf"),
             (options().with_frequency_penalty(f32::NAN), "frequency_penalty is NaN"),
             (options().with_stop("ok").with_stop(""), "stop is \"\""),
+            (options().with_top_logprobs(21), "top_logprobs is 21"),
+            (options().with_logit_bias(7, f32::NAN), "logit_bias of token 7 is NaN"),
+            (options().with_logit_bias(7, f32::INFINITY), "logit_bias of token 7 is inf"),
         ];
         for (options, start) in cases {
             let error = options.validate().expect_err(start);
@@ -315,5 +359,6 @@ mod tests {
         assert_eq!((options.presence_penalty, options.frequency_penalty), (0.0, 0.0));
         assert_eq!((options.seed, options.stop.len()), (None, 0));
         assert!(!options.ignore_eos && !options.logprobs && options.cancel.is_none());
+        assert!(options.logit_bias.is_empty() && options.top_logprobs == 0 && options.prompt_cache);
     }
 }

@@ -159,22 +159,32 @@
 
 mod backend;
 mod cancel;
+mod chat;
+mod classify;
+mod discover;
 mod error;
 mod generate_options;
+mod inspect;
 mod load_options;
 mod metrics;
 mod model;
+mod prompt;
 mod registry;
 mod stream;
 mod token;
 
 pub use backend::{Backend, DiscoveredModel};
 pub use cancel::CancelToken;
+pub use chat::{Chat, Message, Role, Tool, ToolCall};
+pub use classify::{Classification, ClassifyOptions};
+pub use discover::Discovery;
 pub use error::{Error, ErrorKind, Result};
 pub use generate_options::GenerateOptions;
+pub use inspect::{AttentionInspector, AttentionSnapshot, AttentionVectors};
 pub use load_options::{LoadOptions, LoadProgress, LoadStage, ProgressFn};
 pub use metrics::GenerateMetrics;
 pub use model::{ModelInfo, TextModel};
-pub use registry::{Registry, default_backend, get, list, load_model, register};
+pub use prompt::Prompt;
+pub use registry::{Registry, default_backend, discover, get, list, load_model, register};
 pub use stream::{Finish, Step, TokenSource, TokenStream};
-pub use token::{Completion, FinishReason, Prompt, Token};
+pub use token::{BatchResult, Completion, FinishReason, Token, TokenLogprob};

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::generate_options::check;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A function that a backend calls while it loads a model.
@@ -30,6 +31,23 @@ pub struct LoadOptions {
     /// The most tokens, prompt and answer together, that one sequence may hold; it bounds the memory of the
     /// KV cache. `None` takes the model's own limit. A value above that limit is an error of the backend.
     pub context_len: Option<usize>,
+    /// How many sequences are generated at a time, at least 1; more wait for their turn. More take more memory, and
+    /// each is slower, though all together are faster. `None` leaves it to the backend.
+    pub parallel_slots: Option<usize>,
+    /// How many requests may wait for a slot before further ones are refused with
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy). `None` leaves it to the backend.
+    pub queue_len: Option<usize>,
+    /// The most bytes that the KV caches of running requests may take together. A request that could never fit is
+    /// refused, one that does not fit now waits. `None` leaves it to the backend, which knows the device.
+    pub kv_cache_bytes: Option<u64>,
+    /// The most bytes that are kept of finished requests, to be reused by later ones that begin with the same tokens;
+    /// 0 keeps nothing. `None` leaves it to the backend.
+    pub prompt_cache_bytes: Option<u64>,
+    /// How many layers run on the GPU. `None`, the default, means all. A backend that cannot share a model between
+    /// devices refuses other numbers than all of its layers on a GPU and 0 on a CPU.
+    pub gpu_layers: Option<usize>,
+    /// A folder with a LoRA adapter to put on the model. Default none.
+    pub adapter: Option<PathBuf>,
     /// Called as files are fetched and read.
     pub progress: Option<ProgressFn>,
 }
@@ -46,6 +64,48 @@ impl LoadOptions {
     #[must_use]
     pub fn with_context_len(mut self, tokens: usize) -> Self {
         self.context_len = Some(tokens);
+        self
+    }
+
+    /// Sets [`parallel_slots`](LoadOptions::parallel_slots).
+    #[must_use]
+    pub fn with_parallel_slots(mut self, slots: usize) -> Self {
+        self.parallel_slots = Some(slots);
+        self
+    }
+
+    /// Sets [`queue_len`](LoadOptions::queue_len).
+    #[must_use]
+    pub fn with_queue_len(mut self, requests: usize) -> Self {
+        self.queue_len = Some(requests);
+        self
+    }
+
+    /// Sets [`kv_cache_bytes`](LoadOptions::kv_cache_bytes).
+    #[must_use]
+    pub fn with_kv_cache_bytes(mut self, bytes: u64) -> Self {
+        self.kv_cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`prompt_cache_bytes`](LoadOptions::prompt_cache_bytes).
+    #[must_use]
+    pub fn with_prompt_cache_bytes(mut self, bytes: u64) -> Self {
+        self.prompt_cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`gpu_layers`](LoadOptions::gpu_layers).
+    #[must_use]
+    pub fn with_gpu_layers(mut self, layers: usize) -> Self {
+        self.gpu_layers = Some(layers);
+        self
+    }
+
+    /// Sets [`adapter`](LoadOptions::adapter).
+    #[must_use]
+    pub fn with_adapter(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.adapter = Some(folder.into());
         self
     }
 
@@ -69,10 +129,12 @@ impl LoadOptions {
     /// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption), with the option, its value and its
     /// range in the message.
     pub fn validate(&self) -> Result<()> {
-        match self.context_len {
-            Some(tokens) => check("context_len", tokens, tokens >= 1, "at least 1"),
-            None => Ok(()),
+        let counts = [("context_len", self.context_len), ("parallel_slots", self.parallel_slots)];
+        for (option, count) in counts {
+            let count = count.unwrap_or(1);
+            check(option, count, count >= 1, "at least 1")?;
         }
+        Ok(())
     }
 }
 
@@ -81,6 +143,12 @@ impl fmt::Debug for LoadOptions {
         f.debug_struct("LoadOptions")
             .field("backend", &self.backend)
             .field("context_len", &self.context_len)
+            .field("parallel_slots", &self.parallel_slots)
+            .field("queue_len", &self.queue_len)
+            .field("kv_cache_bytes", &self.kv_cache_bytes)
+            .field("prompt_cache_bytes", &self.prompt_cache_bytes)
+            .field("gpu_layers", &self.gpu_layers)
+            .field("adapter", &self.adapter)
             .field("progress", &self.progress.as_ref().map(|_| "Fn(&LoadProgress)"))
             .finish()
     }
@@ -151,6 +219,8 @@ mod tests {
         let error = LoadOptions::default().with_context_len(0).validate().expect_err("0 tokens");
         assert_eq!(error.kind(), ErrorKind::InvalidOption);
         assert_eq!(error.to_string(), "context_len is 0; it must be at least 1");
+        let error = LoadOptions::default().with_parallel_slots(0).validate().expect_err("0 slots");
+        assert_eq!(error.to_string(), "parallel_slots is 0; it must be at least 1");
     }
 
     #[test]

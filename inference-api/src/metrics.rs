@@ -13,7 +13,9 @@ use std::time::Duration;
 ///
 /// let metrics = GenerateMetrics {
 ///     prompt_tokens: 9,
+///     cached_prompt_tokens: 0,
 ///     generated_tokens: 32,
+///     reasoning_tokens: 0,
 ///     time_to_first_token: Some(Duration::from_millis(731)),
 ///     prefill_duration: Duration::from_millis(730),
 ///     decode_duration: Duration::from_millis(6_900),
@@ -29,8 +31,12 @@ use std::time::Duration;
 pub struct GenerateMetrics {
     /// Tokens of the prompt, with those that the backend added at its start.
     pub prompt_tokens: usize,
+    /// How many of them were there already, from a request before that began with the same tokens.
+    pub cached_prompt_tokens: usize,
     /// Tokens that the stream yielded; the end-of-sequence token that ended it is not one of them.
     pub generated_tokens: usize,
+    /// How many of them the model spent on thinking before its answer.
+    pub reasoning_tokens: usize,
     /// From the call of `generate` to the first token, waiting included; `None` when there was no token.
     pub time_to_first_token: Option<Duration>,
     /// Time spent on the prompt, up to the choice of the first token. Waiting in a queue does not count.
@@ -44,9 +50,9 @@ pub struct GenerateMetrics {
 }
 
 impl GenerateMetrics {
-    /// Prompt tokens per second of prefill; `None` when no time was measured.
+    /// Prompt tokens per second of prefill, those that were there already left out; `None` when no time was measured.
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
-        rate(self.prompt_tokens, self.prefill_duration)
+        rate(self.prompt_tokens.saturating_sub(self.cached_prompt_tokens), self.prefill_duration)
     }
 
     /// Tokens per second of decode. The first token belongs to the prefill, so this is the number of tokens
@@ -64,6 +70,9 @@ fn rate(tokens: usize, time: Duration) -> Option<f64> {
 impl fmt::Display for GenerateMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "prompt {}", Tokens(self.prompt_tokens))?;
+        if self.cached_prompt_tokens > 0 {
+            write!(f, " ({} cached)", self.cached_prompt_tokens)?;
+        }
         if let Some(rate) = self.prefill_tokens_per_second() {
             write!(f, ", {rate:.1} tok/s")?;
         }
@@ -155,5 +164,12 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(small.to_string(), "prompt 1 token · 1 token · peak memory 1.5 MiB");
+        let warm = GenerateMetrics {
+            prompt_tokens: 30,
+            cached_prompt_tokens: 20,
+            prefill_duration: Duration::from_secs(2),
+            ..Default::default()
+        };
+        assert_eq!(warm.to_string(), "prompt 30 tokens (20 cached), 5.0 tok/s · 0 tokens");
     }
 }

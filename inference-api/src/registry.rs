@@ -1,6 +1,7 @@
 //! The backends that a program has, by name.
 
-use crate::{Backend, Error, ErrorKind, LoadOptions, Result, TextModel};
+use crate::{Backend, Discovery, Error, ErrorKind, LoadOptions, Result, TextModel};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The order in which the default is chosen, by kind of device; other names follow in the order of their
@@ -11,7 +12,7 @@ static GLOBAL: Registry = Registry::new();
 
 /// A set of backends with distinct names.
 ///
-/// The functions of this crate ([`register`], [`get`], [`list`], [`default_backend`], [`load_model`]) use one
+/// The functions of this crate ([`register`], [`get`], [`list`], [`default_backend`], [`load_model`], [`discover`]) use one
 /// registry for the whole process, [`Registry::global`]. A registry of its own lets a test or a library be
 /// independent of it.
 ///
@@ -150,7 +151,7 @@ fn names(entries: &[Entry]) -> String {
     entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn no_backend() -> Error {
+pub(crate) fn no_backend() -> Error {
     let message =
         "no backend is registered; call the `register` function of a backend crate before loading a model";
     Error::new(ErrorKind::NoBackend, message)
@@ -188,4 +189,12 @@ pub fn default_backend() -> Result<Arc<dyn Backend>> {
 /// Those of [`Registry::load_model`].
 pub fn load_model(model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
     GLOBAL.load_model(model, options)
+}
+
+/// Finds the models in a folder, as the backends of the process see it. See [`Registry::discover`].
+///
+/// # Errors
+/// Those of [`Registry::discover`].
+pub fn discover(folder: &Path) -> Result<Discovery> {
+    GLOBAL.discover(folder)
 }

@@ -129,22 +129,25 @@ impl TokenStream {
     /// The stream's error, also when it was already given to the reader. The tokens before it are lost; a
     /// program that wants them iterates itself.
     pub fn into_completion(mut self) -> Result<Completion> {
-        let mut text = String::new();
-        let mut tokens = Vec::new();
+        let (mut text, mut reasoning) = (String::new(), String::new());
+        let (mut tool_calls, mut tokens) = (Vec::new(), Vec::new());
         loop {
             match self.advance()? {
                 Step::Token(token) => {
                     text.push_str(&token.text);
+                    reasoning.push_str(&token.reasoning);
+                    tool_calls.extend_from_slice(&token.tool_calls);
                     tokens.push(token);
                 }
                 Step::Finished(Finish { reason, metrics }) => {
-                    return Ok(Completion { text, tokens, finish_reason: reason, metrics });
+                    let finish_reason = reason;
+                    return Ok(Completion { text, reasoning, tool_calls, tokens, finish_reason, metrics });
                 }
             }
         }
     }
 
-    /// Reads the stream to its end and returns the text alone, as
+    /// Reads the stream to its end and returns the text of the answer alone, as
     /// [`into_completion`](TokenStream::into_completion) does.
     ///
     /// # Errors

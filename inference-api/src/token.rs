@@ -1,48 +1,7 @@
-//! What goes in and what comes out: prompts, tokens, and why a stream ended.
+//! What comes out: tokens, and why a stream ended.
 
-use crate::GenerateMetrics;
+use crate::{Error, GenerateMetrics, ToolCall};
 use std::fmt;
-
-/// What a model continues.
-///
-/// Backends refuse an empty prompt and token ids outside the vocabulary with
-/// [`ErrorKind::InvalidPrompt`](crate::ErrorKind::InvalidPrompt), and one that does not fit the context with
-/// [`ErrorKind::ContextLength`](crate::ErrorKind::ContextLength). A kind of prompt that a backend does not
-/// know is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Prompt {
-    /// Raw text to continue, with no chat template around it. The backend puts the start tokens that the
-    /// checkpoint asks for before it. All of it is plain text: a special token spelled in it, such as
-    /// `<eos>`, becomes ordinary tokens and controls nothing, so text from a stranger is safe here.
-    Text(String),
-    /// Token ids, used exactly as they are: nothing is put before them.
-    Tokens(Vec<u32>),
-}
-
-impl From<&str> for Prompt {
-    fn from(text: &str) -> Prompt {
-        Prompt::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Prompt {
-    fn from(text: String) -> Prompt {
-        Prompt::Text(text)
-    }
-}
-
-impl From<Vec<u32>> for Prompt {
-    fn from(tokens: Vec<u32>) -> Prompt {
-        Prompt::Tokens(tokens)
-    }
-}
-
-impl From<&[u32]> for Prompt {
-    fn from(tokens: &[u32]) -> Prompt {
-        Prompt::Tokens(tokens.to_vec())
-    }
-}
 
 /// One generated token.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,20 +9,39 @@ pub struct Token {
     /// The token's id in the model's vocabulary.
     pub id: u32,
     /// The piece of text to print now. Pieces joined in order are the whole text. A piece is empty while its
-    /// character is incomplete or while it may be the start of a stop string; the text then comes with a
-    /// later token.
+    /// character is incomplete, while it may be the start of a stop string or of a marker, and while the model
+    /// thinks or writes a call; the text then comes with a later token.
     pub text: String,
+    /// The piece of what the model thinks before it answers, apart from the answer. Only replies to a
+    /// [`Chat`](crate::Chat) have it, and only of models that think.
+    pub reasoning: String,
+    /// Calls of tools that this token completed. Only replies to a [`Chat`](crate::Chat) with tools have them.
+    pub tool_calls: Vec<ToolCall>,
     /// Natural logarithm of the probability that the model itself gave this token, before temperature,
-    /// penalties and filters; `None` unless [`GenerateOptions::logprobs`](crate::GenerateOptions::logprobs)
+    /// penalties, bias and filters; `None` unless [`GenerateOptions::logprobs`](crate::GenerateOptions::logprobs)
     /// is on.
     pub logprob: Option<f32>,
+    /// The most probable tokens at this place, the first the most probable, as many as
+    /// [`GenerateOptions::top_logprobs`](crate::GenerateOptions::top_logprobs) asks for.
+    pub top_logprobs: Vec<TokenLogprob>,
 }
 
 impl Token {
-    /// Makes a token without a log-probability.
+    /// Makes a token of the answer, without probabilities.
     pub fn new(id: u32, text: impl Into<String>) -> Token {
-        Token { id, text: text.into(), logprob: None }
+        Token { id, text: text.into(), ..Token::default() }
     }
+}
+
+/// A token that might have been chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token's id.
+    pub id: u32,
+    /// The text of the token by itself. Bytes that are no whole character by themselves are U+FFFD.
+    pub text: String,
+    /// As [`Token::logprob`].
+    pub logprob: f32,
 }
 
 /// Why a generation ended without an error.
@@ -74,6 +52,8 @@ pub enum FinishReason {
     Stop,
     /// The text reached one of the stop strings, which the text does not contain.
     StopString,
+    /// The model ended its turn and called tools in it.
+    ToolCalls,
     /// The generation reached `max_tokens`, or the end of the context.
     Length,
     /// The cancel token was used.
@@ -81,10 +61,12 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// The word for programs: `stop` (for a stop string too, as in the OpenAI API), `length` or `cancelled`.
+    /// The word for programs: `stop` (for a stop string too, as in the OpenAI API), `tool_calls`, `length` or
+    /// `cancelled`.
     pub fn as_str(self) -> &'static str {
         match self {
             FinishReason::Stop | FinishReason::StopString => "stop",
+            FinishReason::ToolCalls => "tool_calls",
             FinishReason::Length => "length",
             FinishReason::Cancelled => "cancelled",
         }
@@ -100,8 +82,12 @@ impl fmt::Display for FinishReason {
 /// A whole generation, collected from its stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The pieces of text, joined.
+    /// The pieces of the answer, joined.
     pub text: String,
+    /// The pieces of what the model thought, joined.
+    pub reasoning: String,
+    /// What the model called.
+    pub tool_calls: Vec<ToolCall>,
     /// The tokens, in order.
     pub tokens: Vec<Token>,
     /// Why the generation ended.
@@ -109,3 +95,6 @@ pub struct Completion {
     /// What it cost.
     pub metrics: GenerateMetrics,
 }
+
+/// What became of one prompt of a batch.
+pub type BatchResult<T> = Result<T, Error>;
