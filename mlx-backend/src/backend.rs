@@ -71,6 +71,6 @@ impl Backend for MlxBackend {
             done_bytes: 0,
             total_bytes: None,
         });
-        Ok(Box::new(MlxModel::load(self.kind, model, &path, options.context_len)?))
+        Ok(Box::new(MlxModel::load(self.kind, model, &path, options)?))
     }
 }

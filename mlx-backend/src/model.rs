@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::time::Instant;
 
 use inference_api::{
-    Error, ErrorKind, GenerateMetrics, GenerateOptions, ModelInfo, Prompt, Result, Step, TextModel,
-    TokenSource, TokenStream,
+    AttentionInspector, AttentionSnapshot, BatchResult, Classification, ClassifyOptions, Error, ErrorKind,
+    GenerateMetrics, GenerateOptions, LoadOptions, ModelInfo, Prompt, Result, Step, TextModel, TokenSource,
+    TokenStream,
 };
 use mlx_models::sampling::{Sampler, fresh_seed};
 use mlx_models::stop::StopStrings;
 use mlx_models::{TextTools, Tokenizer};
 
-use crate::engine::{Engine, Shared};
-use crate::error::{closed, from_models};
+use crate::engine::{Answer, ClassifyRequest, Engine, Inspection, Job, Shared};
+use crate::error::from_models;
 use crate::generation::{Request, sampling_config};
 use crate::kind::Kind;
 
@@ -27,19 +28,11 @@ pub(crate) struct MlxModel {
 
 impl MlxModel {
     /// Loads the model at `path`, which the caller asked for as `name`.
-    pub(crate) fn load(kind: Kind, name: &str, path: &Path, context_len: Option<usize>) -> Result<Self> {
-        let (engine, loaded) = Engine::start(kind, path.to_owned())?;
+    pub(crate) fn load(kind: Kind, name: &str, path: &Path, options: &LoadOptions) -> Result<Self> {
+        let (engine, loaded) = Engine::start(kind, path.to_owned(), options.clone())?;
         let mut info = loaded.info;
         if !Path::new(name).exists() {
             name.clone_into(&mut info.name);
-        }
-        if let Some(wanted) = context_len {
-            if wanted > info.context_len {
-                let message =
-                    format!("context_len is {wanted}, but the model was made for {}", info.context_len);
-                return Err(Error::new(ErrorKind::InvalidOption, message));
-            }
-            info.context_len = wanted;
         }
         Ok(MlxModel { engine, info, text: loaded.text })
     }
@@ -48,6 +41,7 @@ impl MlxModel {
         self.text.tokenizer().map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
     }
 
+    /// The prompt's tokens, and a check that they can be read.
     fn tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
         let empty = || {
             Error::new(
@@ -58,13 +52,9 @@ impl MlxModel {
         let tokens = match prompt {
             // Not even the start token alone: who wants that gives it as a token.
             Prompt::Text(text) if text.is_empty() => return Err(empty()),
-            Prompt::Text(text) => {
-                let refuse =
-                    |error: mlx_models::Error| Error::new(ErrorKind::InvalidPrompt, error.to_string());
-                self.tokenizer()?.encode(&text, true, false).map_err(refuse)?
-            }
+            Prompt::Text(text) => self.tokenizer()?.encode(&text, true, false).map_err(refused)?,
             Prompt::Tokens(tokens) => tokens,
-            _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text and tokens")),
+            _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text, tokens and chats")),
         };
         if tokens.is_empty() {
             return Err(empty());
@@ -73,29 +63,55 @@ impl MlxModel {
             let message = format!("token id {id} is outside the vocabulary of {}", self.info.vocab_size);
             return Err(Error::new(ErrorKind::InvalidPrompt, message));
         }
+        let limit = self.info.context_len;
+        if tokens.len() >= limit {
+            let message = format!(
+                "the prompt has {} tokens; the context holds {limit}, the answer included",
+                tokens.len()
+            );
+            return Err(Error::new(ErrorKind::ContextLength, message));
+        }
         Ok(tokens)
     }
+
+    fn check_open(&self) -> Result<()> {
+        let shared = self.engine.shared();
+        if shared.is_closing() { Err(shared.closed()) } else { Ok(()) }
+    }
+
+    /// The tokens of a label, which stands behind a prompt.
+    fn label(&self, label: &str) -> Result<Vec<u32>> {
+        let tokens = self.tokenizer()?.encode(label, false, false).map_err(refused)?;
+        if tokens.is_empty() {
+            let message = format!("labels: {label:?} is nothing to this model's tokenizer");
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        Ok(tokens)
+    }
+}
+
+fn refused(error: mlx_models::Error) -> Error {
+    Error::new(ErrorKind::InvalidPrompt, error.to_string())
 }
 
 impl TextModel for MlxModel {
     fn generate(&self, prompt: Prompt, options: &GenerateOptions) -> Result<TokenStream> {
         let called = Instant::now();
         options.validate()?;
-        if self.engine.shared().is_closing() {
-            return Err(closed());
-        }
+        self.check_open()?;
         let prompt = self.tokens(prompt)?;
-        let limit = self.info.context_len;
-        if prompt.len() >= limit {
-            let message = format!(
-                "the prompt has {} tokens; the context holds {limit}, the answer included",
-                prompt.len()
-            );
-            return Err(Error::new(ErrorKind::ContextLength, message));
-        }
         let mut options = options.clone();
+        if let Some((token, _)) =
+            options.logit_bias.iter().find(|(token, _)| *token as usize >= self.info.vocab_size)
+        {
+            let message = format!(
+                "logit_bias names token {token}, which is outside the vocabulary of {}",
+                self.info.vocab_size
+            );
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
         // A reply ends where the context does, which the finish reason then tells.
-        options.max_tokens = options.max_tokens.min(limit - prompt.len());
+        options.max_tokens = options.max_tokens.min(self.info.context_len - prompt.len());
         let seed = options.seed.map_or_else(fresh_seed, Ok).map_err(from_models)?;
         let sampler = Sampler::new(sampling_config(&options, &self.text)?, seed).map_err(from_models)?;
         let stops = StopStrings::new(options.stop.clone()).map_err(from_models)?;
@@ -107,8 +123,58 @@ impl TextModel for MlxModel {
         let dropped = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(self.engine.shared());
         let source = EngineSource { received, dropped: Arc::clone(&dropped), shared };
-        self.engine.send(Request { prompt, options, sampler, stops, called, dropped, steps })?;
+        let ticket = Some(self.engine.ticket()?);
+        let request = Request { prompt, options, sampler, stops, called, dropped, steps, ticket };
+        self.engine.send(Job::Generate(Box::new(request)))?;
         Ok(TokenStream::new(source))
+    }
+
+    fn classify(
+        &self,
+        prompts: Vec<Prompt>,
+        options: &ClassifyOptions,
+    ) -> Result<Vec<BatchResult<Classification>>> {
+        options.validate()?;
+        self.check_open()?;
+        let labels = options.labels.iter().map(|label| self.label(label)).collect::<Result<Vec<_>>>()?;
+        let longest = labels.iter().map(Vec::len).max().unwrap_or(0);
+
+        let mut results: Vec<Option<BatchResult<Classification>>> = vec![None; prompts.len()];
+        let mut readable = Vec::with_capacity(prompts.len());
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            match self.tokens(prompt) {
+                Ok(tokens) if tokens.len() + longest > self.info.context_len => {
+                    let message = format!(
+                        "the prompt has {} tokens and the longest label {longest}; the context holds {}",
+                        tokens.len(),
+                        self.info.context_len
+                    );
+                    results[index] = Some(Err(Error::new(ErrorKind::ContextLength, message)));
+                }
+                Ok(tokens) => readable.push((index, tokens)),
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+        let mut missing = readable.len();
+        if missing > 0 {
+            let (answers, received) = channel::<Answer>();
+            self.engine.send(Job::Classify(ClassifyRequest {
+                prompts: readable,
+                labels,
+                wants_logits: options.logits,
+                cancel: options.cancel.clone(),
+                answers,
+            }))?;
+            while missing > 0 {
+                // The sender is gone without a word only if the engine is.
+                let (index, result) =
+                    received.recv().unwrap_or_else(|_| Err(self.engine.shared().closed()))?;
+                results[index] = Some(result);
+                missing -= 1;
+            }
+        }
+        let lost = || Err(Error::new(ErrorKind::Backend, "the engine gave no result"));
+        Ok(results.into_iter().map(|result| result.unwrap_or_else(lost)).collect())
     }
 
     fn model_type(&self) -> &str {
@@ -123,8 +189,22 @@ impl TextModel for MlxModel {
         self.engine.shared().last_metrics()
     }
 
+    fn attention_inspector(&self) -> Option<&dyn AttentionInspector> {
+        Some(self)
+    }
+
     fn close(&self) -> Result<()> {
         self.engine.close()
+    }
+}
+
+impl AttentionInspector for MlxModel {
+    fn inspect_attention(&self, prompt: Prompt) -> Result<AttentionSnapshot> {
+        self.check_open()?;
+        let prompt = self.tokens(prompt)?;
+        let (answer, received) = sync_channel(1);
+        self.engine.send(Job::Inspect(Inspection { prompt, answer }))?;
+        received.recv().unwrap_or_else(|_| Err(self.engine.shared().closed()))
     }
 }
 
@@ -138,7 +218,7 @@ struct EngineSource {
 impl TokenSource for EngineSource {
     fn next_step(&mut self) -> Result<Step> {
         // The sender is gone without a word only if the engine ended before this request's turn.
-        let step = self.received.recv().unwrap_or_else(|_| Err(closed()));
+        let step = self.received.recv().unwrap_or_else(|_| Err(self.shared.closed()));
         // Here and not in the engine: a stream that is dropped before its end does not count.
         if let Ok(Step::Finished(finish)) = &step {
             self.shared.set_last_metrics(finish.metrics);

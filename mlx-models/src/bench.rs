@@ -130,7 +130,7 @@ mod tests {
     use mlx_core::DType;
 
     use super::*;
-    use crate::{KvCache, ModelShape};
+    use crate::{Batch, KvCache, ModelShape};
 
     const VOCABULARY: usize = 10;
 
@@ -148,6 +148,7 @@ mod tests {
                 hidden_size: 1,
                 num_hidden_layers: 1,
                 head_dim: 1,
+                key_value_bytes: 8,
                 context_len: 4096,
                 parameters: 0,
                 weight_bytes: 0,
@@ -174,13 +175,16 @@ mod tests {
             vec![KvCache::new()]
         }
 
-        fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
+        fn forward_batch(&self, tokens: &Array, batch: &mut Batch<'_>) -> Result<Array> {
             assert!(tokens.to_vec::<u32>()?.iter().all(|id| (*id as usize) < VOCABULARY));
-            let (batch, length) = (tokens.dim(0)?, tokens.dim(1)?);
-            self.steps.borrow_mut().push([caches[0].offset(), batch, length]);
-            let rows = Array::zeros(&[batch, 1, length, 1], DType::F32)?;
-            caches[0].attend(&rows, &rows, &rows, 1.0)?;
-            Ok(Array::zeros(&[batch, length, 1], DType::F32)?)
+            let (count, length) = (tokens.dim(0)?, tokens.dim(1)?);
+            let hidden = Array::zeros(&[count, length, 1], DType::F32)?;
+            batch.layer(0).each([hidden], |[hidden], cache| {
+                self.steps.borrow_mut().push([cache.offset(), count, length]);
+                let rows = Array::zeros(&[count, 1, length, 1], DType::F32)?;
+                cache.attend(&rows, &rows, &rows, 1.0)?;
+                Ok(hidden)
+            })
         }
 
         fn logits(&self, hidden: &Array) -> Result<Array> {

@@ -1,17 +1,20 @@
 //! Reading a prompt and choosing token after token: the loop around a model.
 
-use mlx_core::{Array, DType, eval, memory};
+use mlx_core::{Array, DType, concatenate, eval, kernels, memory};
 
 use crate::sampling::{Sampled, Sampler, logprob};
-use crate::{Error, KvCache, LanguageModel, Result, cache};
+use crate::{Batch, Error, KvCache, LanguageModel, Result, cache};
 
 /// Prompt tokens that go through the model at once. More take more memory; fewer leave the processor idle. Between two
 /// chunks a caller may stop.
-const PREFILL_CHUNK: usize = 256;
+pub const PREFILL_CHUNK: usize = 256;
 
 /// One sequence in the making: its caches, its sampler, and the tokens so far.
 ///
 /// Read the prompt with [`prefill`](Self::prefill), then alternate [`sample`](Self::sample) and [`advance`](Self::advance).
+///
+/// A clone goes on by itself from the same place; it shares memory with the first until one of them reads on.
+#[derive(Clone)]
 pub struct Sequence<'m> {
     model: &'m dyn LanguageModel,
     caches: Vec<KvCache>,
@@ -60,6 +63,34 @@ impl<'m> Sequence<'m> {
         Ok((self.tokens, self.caches))
     }
 
+    /// The tokens that were read.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Bytes that the caches take.
+    pub fn cache_bytes(&self) -> usize {
+        self.caches.iter().map(KvCache::nbytes).sum()
+    }
+
+    /// The caches. Clones of them share memory with them until the sequence reads on.
+    ///
+    /// # Errors
+    /// As [`into_parts`](Self::into_parts).
+    pub fn caches(&self) -> Result<&[KvCache]> {
+        self.check()?;
+        Ok(&self.caches)
+    }
+
+    /// Forgets everything that was read, also after an error, and gives the tokens back, to be read again. The sampler goes on
+    /// from where it is.
+    pub fn restart(&mut self) -> Vec<u32> {
+        self.caches = self.model.make_caches();
+        self.next.clear();
+        self.broken_by = None;
+        std::mem::take(&mut self.tokens)
+    }
+
     /// Forgets all but the first `length` tokens, to go on from a prefix. There are no logits then, until
     /// [`prefill`](Self::prefill) has read a token.
     ///
@@ -79,25 +110,19 @@ impl<'m> Sequence<'m> {
     /// # Errors
     /// When an id lies outside the vocabulary, or computing fails; the sequence is then unusable.
     pub fn prefill(&mut self, prompt: &[u32], mut go_on: impl FnMut() -> bool) -> Result<bool> {
-        self.or_break(|sequence| {
-            let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
-            while let Some(chunk) = chunks.next() {
-                if !go_on() {
-                    return Ok(false);
-                }
-                let hidden = forward(sequence.model, chunk, &mut sequence.caches)?;
-                if chunks.peek().is_some() {
-                    // Without this the graph of the whole prompt would pile up.
-                    let pending: Vec<&Array> = sequence.caches.iter().flat_map(KvCache::arrays).collect();
-                    eval(&pending)?;
-                    memory::clear_cache()?;
-                } else {
-                    sequence.read_logits(&hidden)?;
-                }
-                sequence.tokens.extend_from_slice(chunk);
+        self.check()?;
+        let mut chunks = prompt.chunks(PREFILL_CHUNK).peekable();
+        while let Some(tokens) = chunks.next() {
+            if !go_on() {
+                return Ok(false);
             }
-            Ok(true)
-        })
+            let wants_logits = chunks.peek().is_none();
+            read_together(&mut [Reading { sequence: self, tokens, wants_logits }])?;
+            if !wants_logits {
+                memory::clear_cache()?;
+            }
+        }
+        Ok(true)
     }
 
     /// Chooses the next token; the sequence does not change until it is given to [`advance`](Self::advance).
@@ -115,27 +140,12 @@ impl<'m> Sequence<'m> {
     /// # Errors
     /// When the id lies outside the vocabulary, or computing fails; the sequence is then unusable.
     pub fn advance(&mut self, token: u32) -> Result<()> {
-        self.or_break(|sequence| {
-            let hidden = forward(sequence.model, &[token], &mut sequence.caches)?;
-            sequence.read_logits(&hidden)?;
-            sequence.tokens.push(token);
-            Ok(())
-        })
+        read_together(&mut [Reading { sequence: self, tokens: &[token], wants_logits: true }])
     }
 
     /// Logits of the next token, `[V]`; empty before a prompt was read. Sampling may have changed them by penalties.
     pub fn logits(&self) -> &[f32] {
         &self.next
-    }
-
-    /// Runs a step that changes the caches. One that fails may leave the layers at different positions, so it is the last.
-    fn or_break<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.check()?;
-        let outcome = step(self);
-        if let Err(error) = &outcome {
-            self.broken_by = Some(error.to_string());
-        }
-        outcome
     }
 
     fn check(&self) -> Result<()> {
@@ -144,14 +154,94 @@ impl<'m> Sequence<'m> {
             None => Ok(()),
         }
     }
+}
 
-    /// The head is the largest matrix of a small model, so only the last position goes through it.
-    fn read_logits(&mut self, hidden: &Array) -> Result<()> {
-        let length = hidden.dim(1)?;
-        let last = hidden.slice_axis(1, length - 1, length)?; // [1, L, D] -> [1, 1, D]
-        self.next = logits(self.model, &last)?;
-        Ok(())
+/// What one sequence reads in a step of several: see [`read_together`].
+pub struct Reading<'r, 'm> {
+    /// The sequence, which grows by the tokens.
+    pub sequence: &'r mut Sequence<'m>,
+    /// At least one token.
+    pub tokens: &'r [u32],
+    /// Whether to compute the logits after the last of them, so that the sequence can be sampled from.
+    pub wants_logits: bool,
+}
+
+/// Reads tokens of several sequences of one model at a time, which costs less than one after another.
+///
+/// On a CPU, with kernels of our own, each computes bit for bit what it computes alone: sequences that read few tokens, and
+/// those that read many, each take the kernels that they take alone.
+///
+/// # Errors
+/// When one of the sequences is unusable already or has nothing to read; nothing happens then. When an id lies outside the
+/// vocabulary, or computing fails; all of the sequences are unusable then.
+pub fn read_together(readings: &mut [Reading<'_, '_>]) -> Result<()> {
+    for reading in &*readings {
+        reading.sequence.check()?;
+        if reading.tokens.is_empty() {
+            let message = "there are no tokens to read".to_owned();
+            return Err(mlx_core::Error::Shape { op: "read_together", message }.into());
+        }
     }
+    let outcome = read(readings);
+    if let Err(error) = &outcome {
+        // Some layers may have grown and others not.
+        for reading in readings {
+            reading.sequence.broken_by = Some(error.to_string());
+        }
+    }
+    outcome
+}
+
+fn read(readings: &mut [Reading<'_, '_>]) -> Result<()> {
+    let Some(first) = readings.first() else { return Ok(()) };
+    let model = first.sequence.model;
+    // The last hidden state of each that wants logits, [1, 1, D], and which one that is.
+    let (mut wanting, mut last) = (Vec::new(), Vec::new());
+    for few in [true, false] {
+        let (mut batch, mut tokens, mut ends) = (Batch::new(), Vec::new(), Vec::new());
+        for (index, reading) in readings.iter_mut().enumerate() {
+            if few == (reading.tokens.len() < kernels::MANY) {
+                tokens.extend_from_slice(reading.tokens);
+                batch.push(reading.tokens.len() as i32, &mut reading.sequence.caches);
+                ends.push((index, tokens.len() as i32, reading.wants_logits));
+            }
+        }
+        // The shape tells the kernels how long a sequence is, and those of several short ones are as good as of one token each.
+        let count = tokens.len() as i32;
+        let shape = if few && ends.len() > 1 { [count, 1] } else { [1, count] };
+        if ends.is_empty() {
+            continue;
+        }
+        let hidden = model.forward_batch(&Array::from_slice(&tokens, &shape)?, &mut batch)?;
+        let hidden = hidden.reshape(&[1, count, -1])?;
+        for (index, end, _) in ends.into_iter().filter(|(.., wants_logits)| *wants_logits) {
+            wanting.push(index);
+            last.push(hidden.slice_axis(1, end - 1, end)?);
+        }
+    }
+    // The head is the largest matrix of a small model, so only last positions go through it.
+    let logits = match &last[..] {
+        [] => None,
+        [last] => Some(model.logits(last)?.as_type(DType::F32)?),
+        several => {
+            let last = concatenate(&several.iter().collect::<Vec<_>>(), 1)?.swapaxes(0, 1)?; // [n, 1, D]
+            Some(model.logits(&last)?.as_type(DType::F32)?) // [n, 1, V]
+        }
+    };
+    // Without this the graph of a whole prompt would pile up.
+    let caches = readings.iter().flat_map(|reading| reading.sequence.caches.iter().flat_map(KvCache::arrays));
+    eval(&caches.chain(&logits).collect::<Vec<_>>())?;
+
+    for reading in &mut *readings {
+        reading.sequence.tokens.extend_from_slice(reading.tokens);
+        reading.sequence.next.clear();
+    }
+    let mut logits = logits.map_or(Ok(Vec::new()), |logits| logits.to_vec::<f32>())?;
+    for index in wanting.into_iter().rev() {
+        let start = logits.len().saturating_sub(model.shape().vocab_size);
+        readings[index].sequence.next = logits.split_off(start);
+    }
+    Ok(())
 }
 
 /// Hidden states of one chunk of one sequence, `[1, l, D]`.

@@ -29,6 +29,7 @@
 //! `mlx-backend` on
 //! top.
 
+mod batch;
 pub mod bench;
 pub mod cache;
 mod chat_template;
@@ -47,14 +48,15 @@ pub mod sampling;
 pub mod stop;
 pub mod tokenizer;
 
-pub use cache::{CacheConfig, KvCache};
+pub use batch::Batch;
+pub use cache::{CacheConfig, KvCache, Recording};
 pub use chat_template::ChatTemplate;
 pub use checkpoint::Checkpoint;
 pub use convert::{ConvertOptions, Converted, convert};
 pub use describe::{Description, Head, StoredAs};
 pub use discover::{Discovery, Found, discover};
 pub use error::{Error, Result};
-pub use generate::{Sequence, for_each_logits, perplexity};
+pub use generate::{PREFILL_CHUNK, Reading, Sequence, for_each_logits, perplexity, read_together};
 pub use load::{LoadedModel, TextTools, load, locate};
 pub use models::{LanguageModel, ModelShape};
 pub use tokenizer::{Detokenizer, Tokenizer, Vocabulary, VocabularyKind};

@@ -26,8 +26,8 @@ pub use transposed::product_transposed;
 
 use crate::{Float, Isa};
 
-/// Rows from this length on go through the kernel for many.
-const MANY: usize = 6;
+/// Sequences of this length or longer go through the kernel for many rows.
+pub const MANY: usize = 6;
 
 /// The rows of `x`: `sequences` times `length` of them.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Products of rows with a matrix of their own each, as in a mixture of experts.
 
-use cpu_kernels::product::{Output, Precision, Rows, product};
+use cpu_kernels::product::{MANY, Output, Precision, Rows, product};
 use cpu_kernels::{Float, Isa};
 use smallvec::SmallVec;
 
@@ -12,9 +12,6 @@ use crate::primitive::{Spec, View, ViewMut};
 use crate::{Array, DType, Error, Result, transforms};
 
 const OP: &str = "project_each";
-
-/// Sequences of fewer tokens go through the kernels row by row; see [`cpu_kernels::product`].
-const MANY: usize = 6;
 
 /// Row `i` of `x` `[C, K]` times the transpose of matrix `experts[i]` of `count`, if there is a kernel for it and it
 /// is used here. The arrays hold the matrices one below the other, `[count * N, K]`.

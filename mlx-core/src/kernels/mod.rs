@@ -22,6 +22,8 @@ mod unpack;
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+/// Sequences of this length or longer are computed by other kernels than shorter ones, which add in another order.
+pub use cpu_kernels::product::MANY;
 pub use cpu_kernels::threads::{default_threads, set_threads, threads};
 
 pub(crate) use attention::{attention, windowed};

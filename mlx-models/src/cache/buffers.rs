@@ -10,7 +10,7 @@ pub(super) const STEP: i32 = 256;
 pub(super) const SPARE: i32 = 64;
 
 /// Keys and values in the order of their positions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Buffers<R> {
     /// `[B, Hkv, capacity, Dh]`
     pub(super) keys: R,

@@ -14,7 +14,8 @@ pub use config::CacheConfig;
 pub use file::{load_prompt, save_prompt};
 
 use mlx_core::{
-    Array, AttentionMask, Quantization, Quantized, quantized_attention, scaled_dot_product_attention,
+    Array, AttentionMask, Quantization, Quantized, concatenate, quantized_attention,
+    scaled_dot_product_attention,
 };
 
 use self::buffers::Buffers;
@@ -25,16 +26,29 @@ use crate::{Error, Result};
 ///
 /// Without a window the buffer grows in steps. With one it holds the last `window - 1` positions and some spare room:
 /// when the room is used up, the last positions move to its front, so memory stays bounded and order never changes.
-#[derive(Debug)]
+///
+/// A clone shares the memory of what is held until one of the two goes on, which copies it.
+#[derive(Clone, Debug)]
 pub struct KvCache {
     window: Option<i32>,
     config: CacheConfig,
     /// Tokens that went in so far: the position of the next one.
     offset: i32,
     store: Option<Store>,
+    /// What attention was computed from, step by step, where that is recorded.
+    recorded: Option<Vec<Recording>>,
 }
 
-#[derive(Debug)]
+/// What attention is computed from, after norms and positions.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// `[B, Hq, S, Dh]`
+    pub queries: Array,
+    /// `[B, Hkv, S, Dh]`
+    pub keys: Array,
+}
+
+#[derive(Clone, Debug)]
 enum Store {
     Plain(Buffers<Array>),
     Packed(Buffers<Packed>),
@@ -49,7 +63,7 @@ enum Seen {
 impl KvCache {
     /// A cache for a layer that sees every earlier position.
     pub fn new() -> Self {
-        KvCache { window: None, config: CacheConfig::default(), offset: 0, store: None }
+        KvCache { window: None, config: CacheConfig::default(), offset: 0, store: None, recorded: None }
     }
 
     /// A cache for a layer that sees `window` positions, its own included.
@@ -59,7 +73,31 @@ impl KvCache {
 
     /// The same kind of cache, empty, to hold what it will hold as `config` says.
     pub fn with_config(self, config: CacheConfig) -> Self {
-        KvCache { window: self.window, config, offset: 0, store: None }
+        KvCache { config, ..self.emptied() }
+    }
+
+    /// The same kind of cache, empty, to keep the queries and keys of all tokens beside what attention needs. They grow
+    /// without bound, also where there is a window.
+    pub fn recording(self) -> Self {
+        KvCache { recorded: Some(Vec::new()), ..self.emptied() }
+    }
+
+    fn emptied(self) -> Self {
+        KvCache { offset: 0, store: None, ..self }
+    }
+
+    /// Queries and keys of all tokens that went in, if they were [recorded](Self::recording) and there are any.
+    ///
+    /// # Errors
+    /// When putting them together fails.
+    pub fn recorded(&self) -> Result<Option<Recording>> {
+        let steps = match &self.recorded {
+            Some(steps) if !steps.is_empty() => steps,
+            _ => return Ok(None),
+        };
+        let joined =
+            |part: fn(&Recording) -> &Array| concatenate(&steps.iter().map(part).collect::<Vec<_>>(), 2);
+        Ok(Some(Recording { queries: joined(|step| &step.queries)?, keys: joined(|step| &step.keys)? }))
     }
 
     /// Tokens that went in so far: the position of the next one.
@@ -80,6 +118,12 @@ impl KvCache {
     /// Bytes that the buffers take.
     pub fn nbytes(&self) -> usize {
         self.arrays().map(Array::nbytes).sum()
+    }
+
+    /// Positions that the buffers have room for once `tokens` tokens went in, at most.
+    pub fn capacity_for(&self, tokens: usize) -> usize {
+        let held = self.window.map_or(tokens, |window| tokens.min((window - 1 + buffers::SPARE) as usize));
+        held.saturating_add(buffers::STEP as usize)
     }
 
     /// The arrays, for evaluation.
@@ -114,6 +158,9 @@ impl KvCache {
         // The old handles go here, so MLX may write into their memory.
         self.store = Some(store);
         self.offset += length;
+        if let Some(steps) = &mut self.recorded {
+            steps.push(Recording { queries: queries.clone(), keys: keys.clone() });
+        }
         Ok(attended)
     }
 

@@ -67,7 +67,7 @@ impl Rows for Array {
 }
 
 /// Rows in MLX's affine quantization, packed along the last axis.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Packed {
     /// Codes, uint32 `[B, Hkv, S, Dh * bits / 32]`, then scales and biases, `[B, Hkv, S, Dh / group_size]`.
     pub(super) parts: [Array; 3],

@@ -20,6 +20,7 @@ use self::config::Config;
 use super::config::LayerType;
 use super::parts::{Attention, AttentionShape, Mlp, OutputHead, Tying, from_llama_cpp};
 use super::{LanguageModel, ModelShape, Source};
+use crate::batch::{Batch, LayerCaches};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
 
@@ -71,8 +72,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, cache: &mut KvCache) -> Result<Array> {
-        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, cache)?;
+    fn forward(&self, x: &Array, caches: &mut LayerCaches<'_, '_>) -> Result<Array> {
+        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, caches)?;
         let h = self.post_attention_layernorm.forward_onto(x, &attended)?;
         let mixed = self.mlp.forward(&self.pre_feedforward_layernorm.forward(&h)?)?;
         Ok(self.post_feedforward_layernorm.forward_onto(&h, &mixed)?)
@@ -122,6 +123,7 @@ impl Gemma3 {
                 hidden_size: d,
                 num_hidden_layers: config.layer_types.len(),
                 head_dim: config.head_dim,
+                key_value_bytes: 2 * config.num_key_value_heads * config.head_dim * weights.dtype().size(),
                 context_len: config.max_position_embeddings,
                 parameters: weights.parameters(),
                 weight_bytes: weights.nbytes(),
@@ -153,11 +155,11 @@ impl LanguageModel for Gemma3 {
         self.layer_types.iter().map(cache).collect()
     }
 
-    fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
-        super::check_caches(caches, self.layers.len())?;
+    fn forward_batch(&self, tokens: &Array, batch: &mut Batch<'_>) -> Result<Array> {
+        batch.check(self.layers.len(), tokens)?;
         let mut h = self.embed_tokens.forward(tokens)?.multiply(&self.embed_scale)?; // [B, L] -> [B, L, D]
-        for (layer, cache) in self.layers.iter().zip(caches) {
-            h = layer.forward(&h, cache)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            h = layer.forward(&h, &mut batch.layer(index))?;
         }
         Ok(self.norm.forward(&h)?)
     }

@@ -16,7 +16,7 @@ use mlx_core::{Array, DType};
 use serde_json::Value;
 
 use crate::checkpoint::{Listener, Parameter, Weights, unsupported};
-use crate::{CacheConfig, Checkpoint, Error, KvCache, Result};
+use crate::{Batch, CacheConfig, Checkpoint, Error, KvCache, Result};
 
 /// A decoder-only language model: token ids in, hidden states and logits out.
 ///
@@ -47,12 +47,27 @@ pub trait LanguageModel {
         Ok(self.make_caches().into_iter().map(|cache| cache.with_config(config)).collect())
     }
 
+    /// Bytes that plain caches of a sequence of `tokens` tokens take, at most.
+    fn cache_bytes(&self, tokens: usize) -> usize {
+        let rows: usize = self.make_caches().iter().map(|cache| cache.capacity_for(tokens)).sum();
+        rows.saturating_mul(self.shape().key_value_bytes)
+    }
+
     /// Hidden states of the tokens, after the last norm: ids `[B, L] -> [B, L, D]`. The caches grow by `L`.
     ///
     /// # Errors
     /// When an id lies outside the vocabulary, the caches are not this model's, or computing fails. The caches are unusable
     /// afterwards: some layers may have grown and others not.
-    fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array>;
+    fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
+        self.forward_batch(tokens, &mut Batch::of_one(caches))
+    }
+
+    /// [`forward`](Self::forward) of tokens of several sequences, each with caches of its own. `tokens` are those of one
+    /// sequence after another, in any shape `[B, L]`; so are the hidden states.
+    ///
+    /// # Errors
+    /// As there; the caches of all sequences are unusable then.
+    fn forward_batch(&self, tokens: &Array, batch: &mut Batch<'_>) -> Result<Array>;
 
     /// Logits of hidden states: `[B, L, D] -> [B, L, V]`.
     ///
@@ -72,6 +87,8 @@ pub struct ModelShape {
     pub num_hidden_layers: usize,
     /// Width of a key or a value of one head.
     pub head_dim: usize,
+    /// Bytes that the key and the value of one token take in one layer, all heads together, in a plain cache.
+    pub key_value_bytes: usize,
     /// Positions that the model was made for.
     pub context_len: usize,
     /// Weights, counted as they are before quantization.
@@ -223,23 +240,4 @@ fn listen(
     let source = Source { checkpoint, dtype: Some(dtype), listener: Some(listener) };
     let model = (find(checkpoint)?.load)(&source)?;
     model.config().map_err(|message| checkpoint.refuse(message))
-}
-
-/// Refuses caches that were made for a model with another number of layers, which would silently skip some, and those
-/// that an error left at different positions.
-fn check_caches(caches: &[KvCache], layers: usize) -> Result<()> {
-    let refuse = |message| Err(mlx_core::Error::Shape { op: "forward", message }.into());
-    if caches.len() != layers {
-        let count = caches.len();
-        return refuse(format!("{count} caches for a model of {layers} layers; make them with make_caches"));
-    }
-    let mut offsets = caches.iter().map(KvCache::offset);
-    let first = offsets.next();
-    if let Some(other) = offsets.find(|offset| Some(*offset) != first) {
-        let first = first.unwrap_or_default();
-        return refuse(format!(
-            "the caches are at positions {first} and {other}; an earlier error leaves them so"
-        ));
-    }
-    Ok(())
 }

@@ -229,13 +229,25 @@ impl Sampler {
 /// # Errors
 /// [`Error::Sampling`] for a row that [`Sampler::sample`] refuses, and for a token outside it.
 pub fn logprob(logits: &[f32], token: u32) -> Result<f32> {
+    Ok(logprobs(logits, &[token])?[0])
+}
+
+/// [`logprob`] of several tokens of one row, for little more than that of one.
+///
+/// # Errors
+/// As there.
+pub fn logprobs(logits: &[f32], tokens: &[u32]) -> Result<Vec<f32>> {
     let row = Row::read(logits)?;
-    match logits.get(token as usize) {
-        Some(logit) => Ok(row.logprob(*logit)),
-        None => {
-            Err(Error::Sampling { message: format!("token {token} is outside the row of {}", logits.len()) })
-        }
-    }
+    tokens
+        .iter()
+        .map(|token| match logits.get(*token as usize) {
+            Some(logit) => Ok(row.logprob(*logit)),
+            None => {
+                let message = format!("token {token} is outside the row of {}", logits.len());
+                Err(Error::Sampling { message })
+            }
+        })
+        .collect()
 }
 
 /// Lists the `n` most likely tokens of `logits` `[V]` with their log-probabilities, most likely first.

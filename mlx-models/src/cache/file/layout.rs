@@ -220,6 +220,12 @@ impl Layer {
             }
             _ => None,
         };
-        Ok(KvCache { window: self.window, config: self.config(), offset: place.offset, store })
+        Ok(KvCache {
+            window: self.window,
+            config: self.config(),
+            offset: place.offset,
+            store,
+            recorded: None,
+        })
     }
 }

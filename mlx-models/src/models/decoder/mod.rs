@@ -16,6 +16,7 @@ use serde_json::Value;
 use self::config::{Config, Layer};
 use super::parts::{Attention, AttentionShape, Experts, Mlp, OutputHead, from_llama_cpp};
 use super::{LanguageModel, ModelShape, Source};
+use crate::batch::{Batch, LayerCaches};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
 
@@ -131,8 +132,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, cache: &mut KvCache) -> Result<Array> {
-        let h = x.add(&self.self_attn.forward(&self.input_layernorm.forward(x)?, cache)?)?;
+    fn forward(&self, x: &Array, caches: &mut LayerCaches<'_, '_>) -> Result<Array> {
+        let h = x.add(&self.self_attn.forward(&self.input_layernorm.forward(x)?, caches)?)?;
         Ok(h.add(&self.mlp.forward(&self.post_attention_layernorm.forward(&h)?)?)?)
     }
 }
@@ -171,6 +172,7 @@ impl Decoder {
                 vocab_size: v,
                 hidden_size: d,
                 head_dim: config.head_dim,
+                key_value_bytes: 2 * config.num_key_value_heads * config.head_dim * weights.dtype().size(),
                 num_hidden_layers: config.layers.len(),
                 context_len: config.max_position_embeddings,
                 parameters: weights.parameters(),
@@ -199,11 +201,11 @@ impl LanguageModel for Decoder {
         self.windows.iter().map(|window| window.map_or_else(KvCache::new, KvCache::sliding)).collect()
     }
 
-    fn forward(&self, tokens: &Array, caches: &mut [KvCache]) -> Result<Array> {
-        super::check_caches(caches, self.layers.len())?;
+    fn forward_batch(&self, tokens: &Array, batch: &mut Batch<'_>) -> Result<Array> {
+        batch.check(self.layers.len(), tokens)?;
         let mut h = self.embed_tokens.forward(tokens)?; // [B, L] -> [B, L, D]
-        for (layer, cache) in self.layers.iter().zip(caches) {
-            h = layer.forward(&h, cache)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            h = layer.forward(&h, &mut batch.layer(index))?;
         }
         Ok(self.norm.forward(&h)?)
     }

@@ -4,8 +4,9 @@ use mlx_core::Array;
 use mlx_core::nn::{Linear, RmsNorm, Rope};
 
 use super::heads::{heads, merge_heads};
+use crate::Result;
+use crate::batch::LayerCaches;
 use crate::checkpoint::Weights;
-use crate::{KvCache, Result};
 
 /// Sizes of the projections of an attention layer.
 pub(in crate::models) struct AttentionShape {
@@ -63,17 +64,19 @@ impl Attention {
     }
 
     /// `[B, L, D] -> [B, L, D]`
-    pub(in crate::models) fn forward(&self, x: &Array, cache: &mut KvCache) -> Result<Array> {
-        let [q, k, v] = Linear::forward_together([&self.q_proj, &self.k_proj, &self.v_proj], x)?;
-        let q = heads(&q, self.num_attention_heads)?; // [B, L, Hq * Dh] -> [B, Hq, L, Dh]
-        let k = heads(&k, self.num_key_value_heads)?; // [B, L, Hkv * Dh] -> [B, Hkv, L, Dh]
-        let v = heads(&v, self.num_key_value_heads)?;
+    pub(in crate::models) fn forward(&self, x: &Array, caches: &mut LayerCaches<'_, '_>) -> Result<Array> {
+        let qkv = Linear::forward_together([&self.q_proj, &self.k_proj, &self.v_proj], x)?;
+        let out = caches.each(qkv, |[q, k, v], cache| {
+            let q = heads(&q, self.num_attention_heads)?; // [B, L, Hq * Dh] -> [B, Hq, L, Dh]
+            let k = heads(&k, self.num_key_value_heads)?; // [B, L, Hkv * Dh] -> [B, Hkv, L, Dh]
+            let v = heads(&v, self.num_key_value_heads)?;
 
-        let q = self.rope.forward(&normalized(self.q_norm.as_ref(), q)?, cache.offset())?;
-        let k = self.rope.forward(&normalized(self.k_norm.as_ref(), k)?, cache.offset())?;
+            let q = self.rope.forward(&normalized(self.q_norm.as_ref(), q)?, cache.offset())?;
+            let k = self.rope.forward(&normalized(self.k_norm.as_ref(), k)?, cache.offset())?;
 
-        let out = cache.attend(&q, &k, &v, self.scale)?;
-        Ok(self.o_proj.forward(&merge_heads(&out)?)?) // [B, Hq, L, Dh] -> [B, L, Hq * Dh] -> [B, L, D]
+            merge_heads(&cache.attend(&q, &k, &v, self.scale)?) // [B, Hq, L, Dh] -> [B, L, Hq * Dh]
+        })?;
+        Ok(self.o_proj.forward(&out)?) // [B, L, Hq * Dh] -> [B, L, D]
     }
 }
 

@@ -53,8 +53,8 @@ impl Experts {
     /// `[B, L, D] -> [B, L, D]`
     pub(in crate::models) fn forward(&self, x: &Array) -> Result<Array> {
         let (batch, length, width) = (x.dim(0)?, x.dim(1)?, x.dim(2)?);
+        let (experts, shares) = self.route(x)?; // [T, k] each
         let x = x.reshape(&[batch * length, width])?; // [B, L, D] -> [T, D]
-        let (experts, shares) = self.route(&x)?; // [T, k] each
 
         let routing = Routing::new(&experts, length)?;
         let rows = routing.rows(&x)?; // [T * k, D]
@@ -66,10 +66,11 @@ impl Experts {
         Ok(y.sum(1, false)?.reshape(&[batch, length, width])?)
     }
 
-    /// The experts of each token and their shares, `[T, k]`: the largest of the router's softmax.
+    /// The experts of each token of `[B, L, D]` and their shares, `[T, k]`: the largest of the router's softmax.
     fn route(&self, x: &Array) -> Result<(Array, Array)> {
         let k = self.num_experts_per_tok;
-        let chances = self.gate.forward(x)?.as_type(DType::F32)?.softmax(-1, true)?; // [T, E]
+        let scores = self.gate.forward(x)?.flatten(0, 1)?; // [B, L, D] -> [T, E]
+        let chances = scores.as_type(DType::F32)?.softmax(-1, true)?;
         let experts = chances.negative()?.argpartition(k - 1, -1)?.slice_axis(1, 0, k)?;
         let shares = chances.take_along(&experts, -1)?;
         let shares = match self.norm_topk_prob {

@@ -1,18 +1,29 @@
 //! The engine: the one thread that owns a model's arrays.
 
+mod classify;
+mod inspect;
+mod limits;
+mod prompt_cache;
+mod queue;
+mod scheduler;
+
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use inference_api::{Error, ErrorKind, GenerateMetrics, ModelInfo, Result};
+use inference_api::{Error, ErrorKind, GenerateMetrics, LoadOptions, ModelInfo, Result};
 use mlx_models::{LoadedModel, TextTools};
 
+pub(crate) use self::classify::{Answer, ClassifyRequest};
+pub(crate) use self::inspect::Inspection;
+pub(crate) use self::limits::Limits;
+pub(crate) use self::queue::{Places, Ticket};
+pub(crate) use self::scheduler::Job;
+use self::scheduler::Scheduler;
 use crate::error::{closed, from_models};
-use crate::generation::{self, Request};
 use crate::kind::Kind;
 use crate::thread::Running;
 
@@ -21,6 +32,8 @@ use crate::thread::Running;
 pub(crate) struct Shared {
     /// Set once; the engine looks at it between steps.
     closing: AtomicBool,
+    /// Why the engine ended by itself.
+    gave_up: OnceLock<Error>,
     /// Of the generation whose end was read last.
     last_metrics: Mutex<Option<GenerateMetrics>>,
 }
@@ -28,6 +41,17 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// Why nothing more can be asked of the model.
+    pub(crate) fn closed(&self) -> Error {
+        self.gave_up.get().cloned().unwrap_or_else(closed)
+    }
+
+    fn give_up(&self, error: &Error) {
+        // The first reason is the one that counts.
+        let _ = self.gave_up.set(error.clone());
+        self.closing.store(true, Ordering::Release);
     }
 
     pub(crate) fn last_metrics(&self) -> Option<GenerateMetrics> {
@@ -43,37 +67,39 @@ impl Shared {
 pub(crate) struct Loaded {
     pub(crate) info: ModelInfo,
     pub(crate) text: TextTools,
+    pub(crate) limits: Limits,
 }
 
 /// A running engine. Dropping it closes it.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    /// `None` once closed; the engine then answers what waits, and ends. Unbounded, because `generate` must not block:
-    /// whoever limits the streams that are open limits what waits here.
-    requests: Mutex<Option<Sender<Request>>>,
+    places: Arc<Places>,
+    /// `None` once closed; the engine then answers what waits, and ends.
+    jobs: Mutex<Option<Sender<Job>>>,
     /// `None` once joined.
     thread: Mutex<Option<Running>>,
 }
 
 impl Engine {
     /// Starts a thread and loads the model on it. Blocks until it is loaded.
-    pub(crate) fn start(kind: Kind, path: PathBuf) -> Result<(Engine, Loaded)> {
+    pub(crate) fn start(kind: Kind, path: PathBuf, options: LoadOptions) -> Result<(Engine, Loaded)> {
         let shared = Arc::new(Shared::default());
-        let (requests, arriving) = channel();
+        let (jobs, arriving) = channel();
         let (ready, loaded) = sync_channel(1);
         let thread = Running::start({
             let shared = Arc::clone(&shared);
-            move || kind.device().scope(|| run(kind, &path, arriving, &ready, &shared))
+            move || kind.device().scope(|| run(kind, &path, &options, &arriving, &ready, &shared))
         });
         let thread =
             thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
         match loaded.recv() {
             Ok(Ok(loaded)) => {
-                let (requests, thread) = (Mutex::new(Some(requests)), Mutex::new(Some(thread)));
-                Ok((Engine { shared, requests, thread }, loaded))
+                let places = Places::new(loaded.limits.queue);
+                let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
+                Ok((Engine { shared, places, jobs, thread }, loaded))
             }
             failed => {
-                drop(requests);
+                drop(jobs);
                 let panic = thread.join().err();
                 Err(match failed {
                     Ok(Err(error)) => error,
@@ -89,17 +115,26 @@ impl Engine {
         &self.shared
     }
 
-    /// Puts a request into the queue.
-    pub(crate) fn send(&self, request: Request) -> Result<()> {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.as_ref().ok_or_else(closed)?.send(request).map_err(|_| closed())
+    /// A place in the queue.
+    pub(crate) fn ticket(&self) -> Result<Ticket> {
+        self.places.take().ok_or_else(|| {
+            let message = format!("{} requests wait already; try again later", self.places.limit());
+            Error::new(ErrorKind::Busy, message)
+        })
+    }
+
+    /// Gives the engine something to do.
+    pub(crate) fn send(&self, job: Job) -> Result<()> {
+        let closed = || self.shared.closed();
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().ok_or_else(closed)?.send(job).map_err(|_| closed())
     }
 
     /// Stops what runs, frees the model and waits for the thread to end. The second call does nothing; a call beside
     /// the first one waits with it.
     pub(crate) fn close(&self) -> Result<()> {
         self.shared.closing.store(true, Ordering::Release);
-        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = thread.take() else { return Ok(()) };
         thread.join().map_err(|panic| {
@@ -118,51 +153,24 @@ impl Drop for Engine {
     }
 }
 
-/// Requests in the order of their arrival.
-struct Queue {
-    arriving: Receiver<Request>,
-    waiting: VecDeque<Request>,
-}
-
-impl Queue {
-    /// Waits for the next request; `None` once the model is closed and every request was taken.
-    fn next(&mut self) -> Option<Request> {
-        self.waiting.pop_front().or_else(|| self.arriving.recv().ok())
-    }
-
-    /// Ends the requests that need not wait for their turn, because they were cancelled or their streams dropped.
-    fn end_cancelled(&mut self) {
-        self.waiting.extend(self.arriving.try_iter());
-        self.waiting.retain(|request| {
-            let cancelled = request.is_cancelled();
-            if cancelled {
-                request.answer_cancelled();
-            }
-            !cancelled
-        });
-    }
-}
-
 /// The engine's thread, from load to close.
 fn run(
     kind: Kind,
     path: &std::path::Path,
-    arriving: Receiver<Request>,
+    options: &LoadOptions,
+    arriving: &Receiver<Job>,
     ready: &SyncSender<Result<Loaded>>,
     shared: &Shared,
 ) {
-    match mlx_models::load(path, None) {
-        Ok(model) => {
-            let info = info(kind, path, &model);
+    match load(kind, path, options) {
+        Ok((model, loaded)) => {
+            let limits = loaded.limits;
             // If nobody waits for the answer any more, the queue is closed as well.
-            let _ = ready.send(Ok(Loaded { info, text: model.text.clone() }));
-            let mut queue = Queue { arriving, waiting: VecDeque::new() };
-            while let Some(request) = queue.next() {
-                serve(&model, &request, &mut queue, shared);
-            }
+            let _ = ready.send(Ok(loaded));
+            serve(&model, limits, arriving, shared);
         }
         Err(error) => {
-            let _ = ready.send(Err(from_models(error)));
+            let _ = ready.send(Err(error));
         }
     }
     // The model is dropped by now. What MLX keeps for reuse goes too, and so does an error that nobody has seen yet: the
@@ -171,28 +179,42 @@ fn run(
     let _ = mlx_core::memory::clear_cache();
 }
 
-/// Runs one generation. Whatever goes wrong in it, panics included, ends that generation alone: the weights never
-/// change, and the sequence's own state is dropped with it.
-fn serve(model: &LoadedModel, request: &Request, queue: &mut Queue, shared: &Shared) {
-    let outcome = if shared.is_closing() {
-        Err(closed())
-    } else {
-        let is_open = || {
-            queue.end_cancelled();
-            !shared.is_closing()
-        };
-        catch_unwind(AssertUnwindSafe(|| generation::run(model, request, is_open))).unwrap_or_else(|panic| {
-            Err(Error::new(ErrorKind::Backend, format!("the engine panicked: {}", panic_text(Some(panic)))))
-        })
-    };
-    if let Err(error) = outcome {
-        // A stream that was dropped does not want to know.
-        let _ = request.steps.send(Err(error));
+/// Serves until the end. What runs for requests is caught where it runs; should the scheduler itself panic, everybody is told
+/// and the model is closed.
+fn serve(model: &LoadedModel, limits: Limits, arriving: &Receiver<Job>, shared: &Shared) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| Scheduler::new(model, limits, shared, arriving).run()));
+    if let Err(panic) = outcome {
+        let message = format!("the engine panicked: {}", panic_text(Some(panic)));
+        shared.give_up(&Error::new(ErrorKind::Closed, message));
     }
-    let _ = mlx_core::memory::clear_cache();
 }
 
-fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel) -> ModelInfo {
+fn load(kind: Kind, path: &std::path::Path, options: &LoadOptions) -> Result<(LoadedModel, Loaded)> {
+    let model = mlx_models::load(path, None).map_err(from_models)?;
+    check_layers(kind, options, model.model.shape().num_hidden_layers)?;
+    let limits = Limits::of(&*model.model, options)?;
+    let loaded = Loaded { info: info(kind, path, &model, limits), text: model.text.clone(), limits };
+    Ok((model, loaded))
+}
+
+/// A model runs on one device as a whole.
+fn check_layers(kind: Kind, options: &LoadOptions, layers: usize) -> Result<()> {
+    let (wanted, possible) = match (options.gpu_layers, kind) {
+        (None, _) => return Ok(()),
+        (Some(wanted), Kind::Cpu) => (wanted, 0),
+        (Some(wanted), Kind::Metal | Kind::Cuda) => (wanted, layers),
+    };
+    if wanted == possible || (possible > 0 && wanted > possible) {
+        return Ok(());
+    }
+    let message = format!(
+        "gpu_layers is {wanted}; the backend `{}` runs {possible} of this model's {layers} layers on a GPU",
+        kind.name()
+    );
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel, limits: Limits) -> ModelInfo {
     let shape = model.model.shape();
     ModelInfo {
         model_type: model.model.model_type().to_owned(),
@@ -201,7 +223,8 @@ fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel) -> ModelInfo {
         vocab_size: shape.vocab_size,
         hidden_size: shape.hidden_size,
         num_layers: shape.num_hidden_layers,
-        context_len: shape.context_len,
+        context_len: limits.context_len,
+        parallel_slots: limits.slots,
         parameters: shape.parameters as u64,
         quantization: model.quantization.clone(),
         weight_bytes: shape.weight_bytes as u64,
@@ -211,6 +234,7 @@ fn info(kind: Kind, path: &std::path::Path, model: &LoadedModel) -> ModelInfo {
             Kind::Metal | Kind::Cuda => "gpu".to_owned(),
         },
         eos_token_ids: model.text.eos_ids.iter().copied().collect(),
+        has_chat_template: model.text.chat_template.is_some(),
     }
 }
 
