@@ -198,3 +198,144 @@ fn object(option: &'static str, what: &str, text: &str) -> Result<Value> {
 fn refuse<T>(option: &'static str, message: String) -> Result<T> {
     Err(Error::Option { option, message })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokenizer() -> Tokenizer {
+        let token = |id: u32, content: &str| {
+            json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false})
+        };
+        let vocabulary: Map<String, Value> =
+            (32u8..127).map(|byte| (char::from(byte).to_string(), (byte - 32).into())).collect();
+        let json = json!({
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+            "added_tokens": [token(95, "<end>")],
+        });
+        Tokenizer::from_json(&json.to_string()).unwrap()
+    }
+
+    /// A template that writes all it is given.
+    const ALL: &str =
+        "{% for m in messages %}{{ m | tojson }}<end>{% endfor %}{{ tools | tojson }}{{ x | tojson }}";
+
+    fn prompt(template: &str, conversation: &Conversation) -> Result<String> {
+        let template = ChatTemplate::new(template, None, None)?;
+        let tokenizer = tokenizer();
+        tokenizer.decode(&conversation.prompt(&template, &tokenizer)?.tokens, false)
+    }
+
+    #[test]
+    fn templates_read_the_fields_that_transformers_gives_them() {
+        let call = CallMade { id: "c1".into(), name: "f".into(), arguments: "{\"b\": 1, \"a\": []}".into() };
+        let conversation = Conversation {
+            turns: vec![
+                Turn {
+                    reasoning_content: Some("r".into()),
+                    tool_calls: vec![call],
+                    ..Turn::new("assistant", "")
+                },
+                Turn { tool_call_id: Some("c1".into()), name: Some("f".into()), ..Turn::new("tool", "1") },
+                Turn {
+                    tool_calls: vec![CallMade { name: "g".into(), ..CallMade::default() }],
+                    ..Turn::new("a", "b")
+                },
+            ],
+            tools: vec![
+                Tool {
+                    name: "f".into(),
+                    description: Some("d".into()),
+                    parameters: Some("{\"z\": 1}".into()),
+                },
+                Tool { name: "g".into(), ..Tool::default() },
+            ],
+            variables: Map::from_iter([("x".to_owned(), json!({"y": [true]}))]),
+        };
+        let expected = concat!(
+            r#"{"thinking": "r", "role": "assistant", "content": "", "reasoning_content": "r", "tool_calls": "#,
+            r#"[{"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"b": 1, "a": []}}}]}<end>"#,
+            r#"{"role": "tool", "content": "1", "tool_call_id": "c1", "name": "f"}<end>"#,
+            r#"{"role": "a", "content": "b", "tool_calls": "#,
+            r#"[{"type": "function", "function": {"name": "g", "arguments": {}}}]}<end>"#,
+            r#"[{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"z": 1}}}, "#,
+            r#"{"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}}]"#,
+            r#"{"y": [true]}"#,
+        );
+        assert_eq!(prompt(ALL, &conversation).unwrap(), expected);
+    }
+
+    #[test]
+    fn no_field_of_a_conversation_makes_a_control_token() {
+        let end = || "<end>".to_owned();
+        let call = CallMade { id: end(), name: end(), arguments: "{\"<end>\": \"<end>\"}".into() };
+        let conversation = Conversation {
+            turns: vec![Turn {
+                role: end(),
+                content: end(),
+                reasoning_content: Some(end()),
+                tool_calls: vec![call],
+                tool_call_id: Some(end()),
+                name: Some(end()),
+            }],
+            tools: vec![Tool {
+                name: end(),
+                description: Some(end()),
+                parameters: Some("{\"<end>\": \"<end>\"}".into()),
+            }],
+            variables: Map::from_iter([("x".to_owned(), json!({"<end>": ["<end>"]}))]),
+        };
+        let template = ChatTemplate::new(ALL, None, None).unwrap();
+        let tokenizer = tokenizer();
+        let tokens = conversation.prompt(&template, &tokenizer).unwrap().tokens;
+        assert_eq!(tokens.iter().filter(|&&id| id == 95).count(), 1);
+        // Reasoning goes by two names.
+        assert_eq!(tokenizer.decode(&tokens, false).unwrap().matches("<end>").count(), 1 + 10 + 4 + 2);
+    }
+
+    #[test]
+    fn errors_name_the_message_and_the_field() {
+        let turns = |arguments: &str| {
+            let call = CallMade { name: "f".into(), arguments: arguments.into(), ..CallMade::default() };
+            let calls = Turn { tool_calls: vec![CallMade::default(), call], ..Turn::new("assistant", "") };
+            Conversation { turns: vec![Turn::new("user", "Hi"), calls], ..Conversation::default() }
+        };
+        let tools = |schema: &str| Conversation {
+            turns: vec![Turn::new("user", "Hi")],
+            tools: vec![Tool { name: "f".into(), parameters: Some(schema.into()), ..Tool::default() }],
+            ..Conversation::default()
+        };
+        let variable = |name: &str| Conversation {
+            turns: vec![Turn::new("user", "Hi")],
+            variables: Map::from_iter([(name.to_owned(), Value::Null)]),
+            ..Conversation::default()
+        };
+        let raising = "{{ raise_exception('no role ' + messages[0].role) }}{{ tools }}";
+        for (template, conversation, expected) in [
+            (ALL, turns("{"), "messages: message 1: arguments of tool call 1: not JSON: EOF"),
+            (
+                ALL,
+                turns("[1]"),
+                "messages: message 1: arguments of tool call 1: a JSON value that is no object",
+            ),
+            (ALL, tools("{\"a\"}"), "tools: tool 0 (f): parameters: not JSON: expected `:`"),
+            (ALL, tools("true"), "tools: tool 0 (f): parameters: a JSON value that is no object"),
+            (
+                "{{ messages }}",
+                tools("{}"),
+                "tools: the model's chat template doesn't put tools into the prompt",
+            ),
+            (ALL, variable("messages"), "variables: messages is set from the conversation"),
+            (ALL, variable("tools"), "variables: tools is set from the conversation"),
+            (ALL, variable("add_generation_prompt"), "variables: add_generation_prompt is set"),
+            (ALL, Conversation::default(), "chat template: the conversation is empty"),
+            (raising, tools("{}"), "chat template:1: the template says: no role user"),
+        ] {
+            let error = prompt(template, &conversation).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(1000), "]".repeat(1000));
+        assert!(prompt(ALL, &turns(&deep)).unwrap_err().to_string().contains("recursion limit exceeded"));
+    }
+}

@@ -56,3 +56,48 @@ impl Reasoning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ChatTemplate;
+
+    #[test]
+    fn the_template_shows_the_dialect() {
+        for (source, dialect) in [
+            ("{{ tools }}", None),
+            (r#"<tool_call>\n{"name": "#, Some(ToolDialect::Hermes)),
+            ("<tool_call>\n<function=f>", None),
+            ("<tool_call>f<arg_key>", None),
+            ("<|start_header_id|>ipython<|end_header_id|>", Some(ToolDialect::Llama)),
+            ("<|start_header_id|>' + role", None),
+        ] {
+            assert_eq!(ToolDialect::of(source), dialect, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_prompt_shows_where_the_reply_begins() {
+        let knows = "{% if '</think>' in content %}";
+        for (source, prompt, reasoning) in [
+            (knows, "<|im_start|>assistant\n", Reasoning::MayBegin),
+            (knows, "<|im_start|>assistant\n<think>\n\n</think>\n\n", Reasoning::MayBegin),
+            (knows, "<think>\n<|im_start|>assistant\n", Reasoning::MayBegin),
+            (knows, "<|im_start|>assistant\n<think>\n", Reasoning::Begun),
+            (knows, "<think>", Reasoning::Begun),
+            ("{{ content }}", "I say <think>", Reasoning::None),
+        ] {
+            assert_eq!(Reasoning::of(source, prompt), reasoning, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn the_template_for_tools_is_asked_where_tools_are_given() {
+        let template = ChatTemplate::new("<tool_call>{{ tools }}<think>", None, None).unwrap();
+        let style = ReplyStyle { reasoning: Reasoning::Begun, tools: Some(ToolDialect::Hermes) };
+        assert_eq!(template.reply_style("<think>\n", true), style);
+        assert_eq!(template.reply_style("<think>\n", false), ReplyStyle { tools: None, ..style });
+        assert!(template.writes_tools());
+        assert!(!ChatTemplate::new("{{ messages }}", None, None).unwrap().writes_tools());
+    }
+}
