@@ -26,6 +26,7 @@ use serde_json::{Map, Value as Json};
 use self::functions::RAISED;
 use self::sources::Sources;
 use crate::gguf::GgufFile;
+use crate::reply::{Reasoning, ReplyStyle, ToolDialect};
 use crate::{Error, Result};
 
 /// Steps of one rendering; a step pays for 64 bytes of text too, which bounds the memory to 256 MiB.
@@ -159,16 +160,35 @@ impl ChatTemplate {
         for (name, value) in self.tokens.iter().chain(variables) {
             context.push((name.clone(), Value::deserialize(value).map_err(unreadable)?));
         }
-        let template = self.choose(variables)?;
+        let template = self.choose(variables.get("tools").is_some_and(|tools| !tools.is_null()))?;
         let mut out = Capped(Vec::new());
         let context = Value::from_pairs(context);
         template.render_captured_to(context, &mut out).map_err(|e| describe(&self.origin, &e))?;
         String::from_utf8(out.0).map_err(|e| fail(format!("the output is not text: {e}")))
     }
 
-    /// The template for these variables.
-    fn choose(&self, variables: &Map<String, Json>) -> Result<Template<'_, '_>> {
-        let tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
+    /// How the model writes its reply to `prompt`, which this template rendered; `tools` says whether it was given some.
+    ///
+    /// The template's source shows what the model was trained on, and the end of the prompt whether it begins the reasoning
+    /// or has ended it already.
+    pub fn reply_style(&self, prompt: &str, tools: bool) -> ReplyStyle {
+        let Ok(template) = self.choose(tools) else { return ReplyStyle::default() };
+        let source = template.source();
+        ReplyStyle {
+            reasoning: Reasoning::of(source, prompt),
+            tools: if tools { ToolDialect::of(source) } else { None },
+        }
+    }
+
+    /// Whether the template puts tools into the prompt at all. Those for models that know none ignore them silently.
+    ///
+    /// The model may still call them in a dialect that is no [`ToolDialect`]; its calls are text then.
+    pub fn writes_tools(&self) -> bool {
+        self.choose(true).is_ok_and(|template| template.source().contains("tools"))
+    }
+
+    /// The template for a conversation with or without tools.
+    fn choose(&self, tools: bool) -> Result<Template<'_, '_>> {
         let named = |name| self.environment.get_template(name).ok();
         tools.then(|| named(TOOL_USE)).flatten().or_else(|| named(DEFAULT)).ok_or_else(|| {
             let mut names: Vec<_> = self.environment.templates().map(|(name, _)| name).collect();

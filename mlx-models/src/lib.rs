@@ -22,7 +22,8 @@
 //!
 //! From the ground up: [`gguf`] and `mlx_core::io` read files, [`Checkpoint`] makes one thing of their two
 //! layouts, [`models`] holds the architectures, [`mod@cache`] what a sequence has read, [`tokenizer`] and
-//! [`ChatTemplate`] the text side, [`sampling`] and [`stop`] the choice of tokens and the end of a text;
+//! [`ChatTemplate`] the text side, [`sampling`] and [`stop`] the choice of tokens and the end of a text, [`chat`] and
+//! [`reply`] conversations;
 //! [`packaged`] and [`hub`] fetch models, [`load()`] puts everything together and [`Sequence`] runs it, and
 //! [`mod@bench`] times that. [`Description`] tells what a checkpoint is without its weights, [`discover()`] which
 //! ones lie in a folder, and [`convert()`] makes MLX's layout of any. Applications that want threads and streams use
@@ -32,6 +33,7 @@
 mod batch;
 pub mod bench;
 pub mod cache;
+pub mod chat;
 mod chat_template;
 pub mod checkpoint;
 mod convert;
@@ -44,6 +46,7 @@ pub mod hub;
 mod load;
 pub mod models;
 pub mod packaged;
+pub mod reply;
 pub mod sampling;
 pub mod stop;
 pub mod tokenizer;
