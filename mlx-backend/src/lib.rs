@@ -23,6 +23,7 @@
 //! model that is loaded.
 
 mod backend;
+mod chat;
 mod engine;
 mod error;
 mod generation;

@@ -11,13 +11,15 @@ use inference_api::{
     GenerateMetrics, GenerateOptions, LoadOptions, ModelInfo, Prompt, Result, Step, TextModel, TokenSource,
     TokenStream,
 };
+use mlx_models::reply::ReplyStyle;
 use mlx_models::sampling::{Sampler, fresh_seed};
 use mlx_models::stop::StopStrings;
 use mlx_models::{TextTools, Tokenizer};
 
+use crate::chat;
 use crate::engine::{Answer, ClassifyRequest, Engine, Inspection, Job, Shared};
 use crate::error::from_models;
-use crate::generation::{Request, sampling_config};
+use crate::generation::{Request, TextStream, sampling_config};
 use crate::kind::Kind;
 
 pub(crate) struct MlxModel {
@@ -41,19 +43,25 @@ impl MlxModel {
         self.text.tokenizer().map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
     }
 
-    /// The prompt's tokens, and a check that they can be read.
-    fn tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
+    /// The prompt's tokens, which can be read, and how the reply to a conversation is written.
+    fn read(&self, prompt: Prompt) -> Result<(Vec<u32>, Option<ReplyStyle>)> {
         let empty = || {
             Error::new(
                 ErrorKind::InvalidPrompt,
                 "the prompt is empty; the model needs something to go on from",
             )
         };
+        let mut style = None;
         let tokens = match prompt {
             // Not even the start token alone: who wants that gives it as a token.
             Prompt::Text(text) if text.is_empty() => return Err(empty()),
             Prompt::Text(text) => self.tokenizer()?.encode(&text, true, false).map_err(refused)?,
             Prompt::Tokens(tokens) => tokens,
+            Prompt::Chat(chat) => {
+                let prompt = chat::prompt(&self.text, &chat)?;
+                style = Some(prompt.reply);
+                prompt.tokens
+            }
             _ => return Err(Error::new(ErrorKind::Unsupported, "this backend reads text, tokens and chats")),
         };
         if tokens.is_empty() {
@@ -71,7 +79,7 @@ impl MlxModel {
             );
             return Err(Error::new(ErrorKind::ContextLength, message));
         }
-        Ok(tokens)
+        Ok((tokens, style))
     }
 
     fn check_open(&self) -> Result<()> {
@@ -99,7 +107,7 @@ impl TextModel for MlxModel {
         let called = Instant::now();
         options.validate()?;
         self.check_open()?;
-        let prompt = self.tokens(prompt)?;
+        let (prompt, style) = self.read(prompt)?;
         let mut options = options.clone();
         if let Some((token, _)) =
             options.logit_bias.iter().find(|(token, _)| *token as usize >= self.info.vocab_size)
@@ -124,7 +132,9 @@ impl TextModel for MlxModel {
         let shared = Arc::clone(self.engine.shared());
         let source = EngineSource { received, dropped: Arc::clone(&dropped), shared };
         let ticket = Some(self.engine.ticket()?);
-        let request = Request { prompt, options, sampler, stops, called, dropped, steps, ticket };
+        let call_id = format!("call_{:016x}_", fresh_seed().map_err(from_models)?);
+        let text = TextStream::new(&self.text, stops, style, call_id);
+        let request = Request { prompt, options, sampler, text, called, dropped, steps, ticket };
         self.engine.send(Job::Generate(Box::new(request)))?;
         Ok(TokenStream::new(source))
     }
@@ -142,8 +152,8 @@ impl TextModel for MlxModel {
         let mut results: Vec<Option<BatchResult<Classification>>> = vec![None; prompts.len()];
         let mut readable = Vec::with_capacity(prompts.len());
         for (index, prompt) in prompts.into_iter().enumerate() {
-            match self.tokens(prompt) {
-                Ok(tokens) if tokens.len() + longest > self.info.context_len => {
+            match self.read(prompt) {
+                Ok((tokens, _)) if tokens.len() + longest > self.info.context_len => {
                     let message = format!(
                         "the prompt has {} tokens and the longest label {longest}; the context holds {}",
                         tokens.len(),
@@ -151,7 +161,7 @@ impl TextModel for MlxModel {
                     );
                     results[index] = Some(Err(Error::new(ErrorKind::ContextLength, message)));
                 }
-                Ok(tokens) => readable.push((index, tokens)),
+                Ok((tokens, _)) => readable.push((index, tokens)),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
@@ -201,7 +211,7 @@ impl TextModel for MlxModel {
 impl AttentionInspector for MlxModel {
     fn inspect_attention(&self, prompt: Prompt) -> Result<AttentionSnapshot> {
         self.check_open()?;
-        let prompt = self.tokens(prompt)?;
+        let (prompt, _) = self.read(prompt)?;
         let (answer, received) = sync_channel(1);
         self.engine.send(Job::Inspect(Inspection { prompt, answer }))?;
         received.recv().unwrap_or_else(|_| Err(self.engine.shared().closed()))

@@ -210,7 +210,7 @@ impl<'m> Scheduler<'m> {
             Sequence::resume(model, sampler.clone(), request.prompt[..length].to_vec(), caches).ok()
         });
         let sequence = resumed.unwrap_or_else(|| Sequence::new(model, sampler));
-        Generation::new(&self.model.text, request, sequence)
+        Generation::new(request, sequence)
     }
 
     /// Bytes that the caches of what runs take, with those of `another` sequence of so many tokens.
@@ -227,8 +227,7 @@ impl<'m> Scheduler<'m> {
             if tokens == 0 {
                 continue;
             }
-            // Whoever failed in company shows by itself whose fault it was.
-            let alone = running.generation.failures > 0;
+            let alone = running.generation.alone;
             if !picked.is_empty() && (alone || tokens > room) {
                 continue;
             }
@@ -314,7 +313,7 @@ impl<'m> Scheduler<'m> {
                     unread.drain(..unread.len().min(PREFILL_CHUNK));
                     if unread.is_empty() && running.in_prompt {
                         running.in_prompt = false;
-                        running.generation.failures = 0;
+                        running.generation.alone = false;
                         running.checkpoint = Checkpoint::of(&running.generation.sequence);
                     }
                 }
@@ -329,6 +328,7 @@ impl<'m> Scheduler<'m> {
                         self.end(*index, Err(error.clone()));
                     } else {
                         running.generation.restart();
+                        running.generation.alone = true;
                         running.in_prompt = true;
                     }
                 }

@@ -11,7 +11,7 @@ use mlx_models::sampling::{self, Sampled};
 use mlx_models::{LoadedModel, Sequence, TextTools};
 
 pub(crate) use self::request::{Request, sampling_config};
-use self::text::TextStream;
+pub(crate) use self::text::TextStream;
 use crate::error::from_models;
 
 /// A request that has a slot: its sequence, and how far it is.
@@ -21,9 +21,10 @@ pub(crate) struct Generation<'m> {
     /// Tokens that the sequence has to read before it can be sampled from: what the prompt cache lacked of the prompt or,
     /// after a failure, everything.
     pub(crate) unread: Vec<u32>,
-    /// How many times its step failed.
+    /// How many steps failed that it took part in.
     pub(crate) failures: u32,
-    text: TextStream,
+    /// Whether it reads by itself, since a step failed, to show whose fault that was.
+    pub(crate) alone: bool,
     clock: Clock,
     cached: usize,
     generated: usize,
@@ -31,14 +32,14 @@ pub(crate) struct Generation<'m> {
 
 impl<'m> Generation<'m> {
     /// Begins a request whose sequence has read the first tokens of the prompt already, or none.
-    pub(crate) fn new(tools: &TextTools, mut request: Request, sequence: Sequence<'m>) -> Self {
+    pub(crate) fn new(mut request: Request, sequence: Sequence<'m>) -> Self {
         // It waits no longer.
         request.ticket = None;
         let cached = sequence.tokens().len();
         Generation {
             unread: request.prompt[cached..].to_vec(),
             failures: 0,
-            text: TextStream::new(tools, request.stops.clone()),
+            alone: false,
             clock: Clock { called: request.called, start: Instant::now(), first_token: None },
             cached,
             generated: 0,
@@ -85,12 +86,11 @@ impl<'m> Generation<'m> {
             let top = sampling::top_logprobs(logits, options.top_logprobs).map_err(from_models)?;
             token.top_logprobs = top.into_iter().map(|other| alternative(&model.text, other)).collect();
         }
-        let request = &self.request;
-        let stopped = self.text.push(token, is_eos, &mut |token| request.emit(token));
-        let reason = match () {
-            () if stopped => Some(FinishReason::StopString),
-            () if self.generated == options.max_tokens => Some(FinishReason::Length),
-            () => None,
+        let at_limit = self.generated == options.max_tokens;
+        let reason = match self.request.take(token, is_eos) {
+            true => Some(FinishReason::StopString),
+            false if at_limit => Some(FinishReason::Length),
+            false => None,
         };
         if reason.is_none() {
             self.unread.push(sampled.token);
@@ -100,10 +100,10 @@ impl<'m> Generation<'m> {
 
     /// Sends what is left of the text, then the end.
     pub(crate) fn finish(&mut self, reason: FinishReason) -> Result<()> {
-        let request = &self.request;
-        let reason = match self.text.finish(&mut |token| request.emit(token)) {
-            true => FinishReason::StopString,
-            false => reason,
+        let reason = match (self.request.take_rest(), reason) {
+            (true, _) => FinishReason::StopString,
+            (false, FinishReason::Stop) if self.request.text.calls() > 0 => FinishReason::ToolCalls,
+            (false, reason) => reason,
         };
         let metrics = self.clock.metrics()?;
         self.request.finish(
@@ -112,6 +112,7 @@ impl<'m> Generation<'m> {
                 prompt_tokens: self.request.prompt.len(),
                 cached_prompt_tokens: self.cached,
                 generated_tokens: self.generated,
+                reasoning_tokens: self.request.text.reasoning_tokens(),
                 ..metrics
             },
         );

@@ -8,8 +8,8 @@ use std::time::Instant;
 use inference_api::{Error, Finish, FinishReason, GenerateMetrics, GenerateOptions, Result, Step, Token};
 use mlx_models::TextTools;
 use mlx_models::sampling::{Sampler, SamplingConfig};
-use mlx_models::stop::StopStrings;
 
+use super::text::TextStream;
 use crate::engine::Ticket;
 use crate::error::from_models;
 
@@ -18,13 +18,14 @@ pub(crate) struct Request {
     pub(crate) prompt: Vec<u32>,
     pub(crate) options: GenerateOptions,
     pub(crate) sampler: Sampler,
-    pub(crate) stops: StopStrings,
     /// When `generate` was called; the time to the first token counts from here.
     pub(crate) called: Instant,
     /// Set when the stream is dropped.
     pub(crate) dropped: Arc<AtomicBool>,
     /// Unbounded, so that a slow reader never holds the engine up; `max_tokens` bounds what waits in it.
     pub(crate) steps: Sender<Result<Step>>,
+    /// What makes text of its tokens.
+    pub(crate) text: TextStream,
     /// Its place in the queue, until a slot is free.
     pub(crate) ticket: Option<Ticket>,
 }
@@ -41,9 +42,20 @@ impl Request {
         self.finish(FinishReason::Cancelled, metrics);
     }
 
-    pub(crate) fn emit(&self, token: Token) {
+    /// Sends what is certain of the next token, which spells nothing if it is `silent`; gives whether a stop string ended the
+    /// text.
+    pub(crate) fn take(&mut self, token: Token, silent: bool) -> bool {
         // A failed send means that the stream was dropped, which the next look at the flag tells.
-        let _ = self.steps.send(Ok(Step::Token(token)));
+        self.text.push(token, silent, &mut |token| {
+            let _ = self.steps.send(Ok(Step::Token(token)));
+        })
+    }
+
+    /// Sends what is left of the text; gives whether a stop string was in it.
+    pub(crate) fn take_rest(&mut self) -> bool {
+        self.text.finish(&mut |token| {
+            let _ = self.steps.send(Ok(Step::Token(token)));
+        })
     }
 
     pub(crate) fn finish(&self, reason: FinishReason, metrics: GenerateMetrics) {

@@ -157,6 +157,11 @@ impl Parser {
         self.held.len()
     }
 
+    /// Whether what was taken in last is reasoning: its tag was opened and not yet closed.
+    pub fn is_reasoning(&self) -> bool {
+        matches!(self.state, State::Opening { inside: true } | State::Reasoning { .. })
+    }
+
     /// Ends the reply, returns what was held back, and makes ready for another reply in the same style.
     pub fn finish(&mut self) -> Vec<Part> {
         let mut parts = Vec::new();
