@@ -316,9 +316,12 @@ impl Parser {
                 1
             }
             State::LlamaBetween => {
-                if is_white(byte) || (byte == b';' && !self.held.contains(';')) {
-                    // White space is dropped as it comes unless a `;`, which may be text after all, precedes it.
-                    return if byte != b';' && self.held.is_empty() { 1 } else { self.hold(&text[..1]) };
+                // White space is dropped as it comes, but behind a `;`, which may be text after all.
+                match (byte, self.held.is_empty()) {
+                    (b';', true) => return self.hold(";"),
+                    (byte, false) if is_white(byte) => return self.hold(&text[..1]),
+                    (byte, true) if is_white(byte) => return 1,
+                    _ => {}
                 }
                 if byte == b'{' {
                     self.state = State::Json { from: self.held.len(), scan: Scan::default() };
