@@ -247,6 +247,10 @@ fn replies_come_apart_into_what_the_reference_wrote_them_from() {
             if turns.iter().any(|turn| turn.content.contains("think>") || turn.content.contains(begin)) {
                 continue;
             }
+            // Llama's own tools are called in Python, which stays text, and such turns end with another token.
+            if render.variables.contains_key("builtin_tools") {
+                continue;
+            }
             let replies = replies(expected, begin, end);
             assert_eq!(replies.len(), said.len(), "{name}: {}", render.conversation);
             for (reply, turn) in replies.into_iter().zip(said) {

@@ -47,10 +47,12 @@
 //! object    = {"name": text, "parameters": object}
 //! ```
 //!
-//! In both, `arguments` and `parameters` mean the same, and further fields are ignored. The arguments come out as the model
-//! wrote them, byte for byte, or as `{}` where it left them out, which only Hermes may do. A text that is itself a JSON
-//! object, as some models write, counts as that object. White space round a call is no answer. A call whose closing tag is missing at the end of the reply is
-//! one if its JSON is whole, as in vLLM.
+//! A request's `builtin_tools`, which Llama 3.1 calls in Python behind that tag, stay text.
+//!
+//! In both, `arguments` and `parameters` mean the same, and further fields are ignored. The arguments come out as the
+//! model wrote them, byte for byte, or as `{}` where it left them out, which only Hermes may do. A text that is itself a
+//! JSON object, as some models write, counts as that object. White space round a call is no answer. A call whose closing
+//! tag is missing at the end of the reply is one if its JSON is whole, as in vLLM.
 //!
 //! A call of a function that the request didn't name is a call all the same, as in llama.cpp and vLLM: only the caller can
 //! tell the model that there is no such function.
