@@ -16,9 +16,9 @@
 //! # }
 //! ```
 //!
-//! Whatever people typed, and whatever else comes from outside the template, goes through
-//! [`Tokenizer::guard`]: contents, reasoning, names, ids, roles, arguments, tools and variables. So no message can end its
-//! turn or begin another.
+//! Whatever people typed, and whatever else comes from outside the template, goes through [`Tokenizer::guard`]:
+//! contents, reasoning, names, ids, roles, arguments, tools and variables. So no message can end its turn or begin
+//! another.
 
 use serde_json::{Map, Value, json};
 
@@ -101,8 +101,9 @@ impl Conversation {
     ///
     /// # Errors
     /// [`Error::Option`] for what is wrong with the conversation, naming the message, counted from 0, and the field:
-    /// arguments or a schema that are no JSON object, a variable that is set otherwise, tools for a template that doesn't
-    /// write them. [`Error::Template`] where the template refuses the conversation, with its own words, or fails.
+    /// arguments or a schema that are no JSON object, a variable that is set otherwise, tools for a template that
+    /// doesn't write them. [`Error::Template`] where the template refuses the conversation, with its own words, or
+    /// fails.
     pub fn prompt(&self, template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<ChatPrompt> {
         let mut messages: Value =
             self.turns.iter().enumerate().map(|(index, turn)| turn.json(index)).collect::<Result<_>>()?;
@@ -124,8 +125,8 @@ impl Conversation {
         let mut variables = self.variables.clone();
         if !self.tools.is_empty() {
             if !template.writes_tools() {
-                let message = "the model's chat template doesn't put tools into the prompt, so it would not know of them; \
-                    leave them out, or describe them in a system message";
+                let message = "the model's chat template doesn't put tools into the prompt, so it would not know of \
+                    them; leave them out, or describe them in a system message";
                 return refuse("tools", message.to_owned());
             }
             let tools = self.tools.iter().enumerate().map(|(index, tool)| tool.json(index));

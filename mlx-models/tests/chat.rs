@@ -1,9 +1,9 @@
 //! Conversations and replies against what Hugging Face's `apply_chat_template` makes of a corpus of conversations
-//! (`data/make_chat_models.py`): prompts have the ids of its renderings, and the assistant's turns in them, written as the
-//! models were trained to, come apart into the messages that they were made from.
+//! (`data/make_chat_models.py`): prompts have the ids of its renderings, and the assistant's turns in them, written as
+//! the models were trained to, come apart into the messages that they were made from.
 //!
-//! The prompts need templates. SmolLM2's comes with its packaged GGUF file; where `CHAT_TEMPLATES` names a folder that has
-//! the others as `NAME.jinja`, as in CI, they are tested as well, with SmolLM2's tokenizer.
+//! The prompts need templates. SmolLM2's comes with its packaged GGUF file; where `CHAT_TEMPLATES` names a folder that
+//! has the others as `NAME.jinja`, as in CI, they are tested as well, with SmolLM2's tokenizer.
 
 mod real;
 
@@ -245,6 +245,10 @@ fn replies_come_apart_into_what_the_reference_wrote_them_from() {
             let said: Vec<_> = turns.iter().filter(|turn| turn.role == "assistant").collect();
             // What stands in tags within a content is the template's to take apart.
             if turns.iter().any(|turn| turn.content.contains("think>") || turn.content.contains(begin)) {
+                continue;
+            }
+            // Llama's own tools are called in Python, which stays text, and such turns end with another token.
+            if render.variables.contains_key("builtin_tools") {
                 continue;
             }
             let replies = replies(expected, begin, end);

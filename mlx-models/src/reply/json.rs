@@ -5,8 +5,8 @@ const MAX_DEPTH: usize = 127;
 
 /// Follows one list or object through its brackets and texts.
 ///
-/// It refuses what can't become JSON as soon as that shows, so that little is withheld in vain, but doesn't know the whole
-/// grammar: what it finds whole may still be no JSON.
+/// It refuses what can't become JSON as soon as that shows, so that little is withheld in vain, but doesn't know the
+/// whole grammar: what it finds whole may still be no JSON.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scan {
     /// The closing brackets that are due.

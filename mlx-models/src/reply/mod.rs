@@ -1,7 +1,7 @@
 //! What a chat model's reply says: answer, reasoning and tool calls, told apart while the text streams.
 //!
-//! A [`Parser`] takes the reply in pieces of any size and gives [`Part`]s. What it gives, texts of a kind joined, doesn't
-//! depend on the pieces; each byte is looked at a fixed number of times. How a model writes its replies is a
+//! A [`Parser`] takes the reply in pieces of any size and gives [`Part`]s. What it gives, texts of a kind joined,
+//! doesn't depend on the pieces; each byte is looked at a fixed number of times. How a model writes its replies is a
 //! [`ReplyStyle`], which [`ChatTemplate::reply_style`](crate::ChatTemplate::reply_style) works out.
 //!
 //! ```
@@ -24,11 +24,11 @@
 //! ```
 //!
 //! Only the beginning of a reply can open it: later, `<think>` is a word that the answer speaks of. So is a `</think>`
-//! that nothing opened. Where the prompt opened it, the reply begins inside, and one more `<think>` there is skipped. Line
-//! feeds after `<think>` and on both sides of `</think>` belong to neither text; all of them do, as in Qwen 3's template,
-//! which strips them where it writes a reply of the past, so that the next prompt begins as this reply did. (llama.cpp and
-//! SGLang strip all white space there, vLLM and mlx-lm none.) Reasoning that never ends stays reasoning. A tool call within
-//! it is thought about, not made.
+//! that nothing opened. Where the prompt opened it, the reply begins inside, and one more `<think>` there is skipped.
+//! Line feeds after `<think>` and on both sides of `</think>` belong to neither text; all of them do, as in Qwen 3's
+//! template, which strips them where it writes a reply of the past, so that the next prompt begins as this reply did.
+//! (llama.cpp and SGLang strip all white space there, vLLM and mlx-lm none.) Reasoning that never ends stays
+//! reasoning. A tool call within it is thought about, not made.
 //!
 //! # Tool calls
 //!
@@ -47,16 +47,18 @@
 //! object    = {"name": text, "parameters": object}
 //! ```
 //!
-//! In both, `arguments` and `parameters` mean the same, and further fields are ignored. The arguments come out as the model
-//! wrote them, byte for byte, or as `{}` where it left them out, which only Hermes may do. A text that is itself a JSON
-//! object, as some models write, counts as that object. White space round a call is no answer. A call whose closing tag is missing at the end of the reply is
-//! one if its JSON is whole, as in vLLM.
+//! A request's `builtin_tools`, which Llama 3.1 calls in Python behind that tag, stay text.
 //!
-//! A call of a function that the request didn't name is a call all the same, as in llama.cpp and vLLM: only the caller can
-//! tell the model that there is no such function.
+//! In both, `arguments` and `parameters` mean the same, and further fields are ignored. The arguments come out as the
+//! model wrote them, byte for byte, or as `{}` where it left them out, which only Hermes may do. A text that is itself
+//! a JSON object, as some models write, counts as that object. White space round a call is no answer. A call whose
+//! closing tag is missing at the end of the reply is one if its JSON is whole, as in vLLM.
 //!
-//! What isn't a call after all (JSON that is broken, cut off, nested beyond 127 levels or longer than [`MAX_CALL_BYTES`];
-//! no name; arguments that are no object) comes out as answer, unchanged, tags included.
+//! A call of a function that the request didn't name is a call all the same, as in llama.cpp and vLLM: only the caller
+//! can tell the model that there is no such function.
+//!
+//! What isn't a call after all (JSON that is broken, cut off, nested beyond 127 levels or longer than
+//! [`MAX_CALL_BYTES`]; no name; arguments that are no object) comes out as answer, unchanged, tags included.
 
 mod calls;
 mod json;
@@ -321,9 +323,12 @@ impl Parser {
                 1
             }
             State::LlamaBetween => {
-                if is_white(byte) || (byte == b';' && !self.held.contains(';')) {
-                    // White space is dropped as it comes unless a `;`, which may be text after all, precedes it.
-                    return if byte != b';' && self.held.is_empty() { 1 } else { self.hold(&text[..1]) };
+                // White space is dropped as it comes, but behind a `;`, which may be text after all.
+                match (byte, self.held.is_empty()) {
+                    (b';', true) => return self.hold(";"),
+                    (byte, false) if is_white(byte) => return self.hold(&text[..1]),
+                    (byte, true) if is_white(byte) => return 1,
+                    _ => {}
                 }
                 if byte == b'{' {
                     self.state = State::Json { from: self.held.len(), scan: Scan::default() };

@@ -176,7 +176,7 @@ fn what_is_no_call_comes_back_unchanged() {
         "{a}; {\"name\": \"f\", \"parameters\": {}}",
         "[{\"name\": \"f\", \"parameters\": {}}]",
         "<|python_tag|>search.call(query=\"x\")",
-        "<|python_tag|><|python_tag|>",
+        "<|python_tag|><|python_tag|>{\"name\": \"f\", \"parameters\": {}}",
         " <|python",
         " \n",
     ] {
