@@ -372,7 +372,8 @@ fn cancelling_and_dropping_end_a_prefill_too() {
 #[test]
 fn a_request_that_waits_can_be_cancelled() {
     in_time(|| {
-        let model = load(Folder::endless().path());
+        let one_slot = LoadOptions::default().with_parallel_slots(1);
+        let model = load_with(Folder::endless().path(), &one_slot).unwrap();
         let mut endless = model.generate(prompt(), &tokens(1 << 19)).unwrap();
         assert!(endless.next().is_some());
         let cancel = CancelToken::new();
@@ -468,8 +469,9 @@ fn dropping_the_model_ends_streams_on_other_threads() {
 
 #[test]
 fn a_finished_generation_outlives_the_model() {
-    let model = load(&data("gemma3-classic"));
+    let model = load_with(&data("gemma3-classic"), &LoadOptions::default().with_parallel_slots(1)).unwrap();
     let stream = model.generate(prompt(), &tokens(3)).unwrap();
+    // Behind the first, so that one has ended when this has.
     complete(&*model, prompt(), &tokens(1));
     drop(model);
     assert_eq!(stream.into_completion().unwrap().tokens.len(), 3);

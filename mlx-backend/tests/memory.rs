@@ -5,8 +5,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{PROMPT, data, load, tokens};
-use inference_api::{CancelToken, ErrorKind, GenerateOptions, TextModel};
+use common::{BOS, Folder, PROMPT, data, load_with, tokens};
+use inference_api::{CancelToken, ErrorKind, GenerateOptions, LoadOptions, TextModel};
 use mlx_core::memory;
 
 const CHECKPOINTS: [&str; 4] = ["gemma3-classic", "gemma3-new", "gemma3-multimodal", "gemma3-mlx-q4"];
@@ -19,6 +19,11 @@ fn alone(test: &str, work: impl FnOnce()) {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     let status = child.args([test, "--exact", "--nocapture"]).env("ALONE", "1").status().unwrap();
     assert!(status.success(), "{test}: {status}");
+}
+
+/// Nothing is kept of finished requests.
+fn load(path: &std::path::Path) -> Box<dyn TextModel> {
+    load_with(path, &LoadOptions::default().with_prompt_cache_bytes(0)).unwrap()
 }
 
 fn measure() -> (usize, usize) {
@@ -132,5 +137,47 @@ fn closing_a_model_leaves_the_others_alone() {
             #[cfg(target_os = "linux")]
             assert_threads(threads_before);
         }
+    });
+}
+
+#[test]
+fn two_thousand_requests_of_all_lengths_leave_memory_where_it_was() {
+    const PROMPTS: u64 = 1 << 20;
+    alone("two_thousand_requests_of_all_lengths_leave_memory_where_it_was", || {
+        let folder = Folder::new().with_config("max_position_embeddings", 1024);
+        let options = LoadOptions::default().with_parallel_slots(4).with_prompt_cache_bytes(PROMPTS);
+        let model: std::sync::Arc<dyn TextModel> = load_with(folder.path(), &options).unwrap().into();
+        let weights = memory::active_memory().unwrap();
+        // 500 lengths, and every third request is dropped in the middle.
+        let client = |first: usize, count: usize| {
+            for number in first..first + count {
+                let length = 1 + number * 7 % 500;
+                let prompt = [vec![BOS], vec![3 + (number % 80) as u32; length]].concat();
+                let mut stream = model.generate(prompt.into(), &tokens(6)).unwrap();
+                let wanted = if number % 3 == 0 { 2 } else { usize::MAX };
+                assert!(stream.by_ref().take(wanted).all(|token| token.is_ok()));
+            }
+        };
+        let round = |round: usize| {
+            std::thread::scope(|scope| {
+                (0..8).for_each(|thread| drop(scope.spawn(move || client(round * 504 + thread * 63, 63))));
+            });
+            // One more, so that those that were dropped are gone.
+            client(1, 1);
+            let (live, active) = measure();
+            assert!(
+                active <= weights + PROMPTS as usize,
+                "round {round}: {active} bytes, {weights} of them weights"
+            );
+            (live, memory::cache_memory().unwrap())
+        };
+        let (live, _) = round(0);
+        for number in 1..4 {
+            let (now, cached) = round(number);
+            assert!(now <= live + live / 5, "round {number}: {now} arrays, {live} after the first");
+            assert!(cached < 1 << 20, "round {number}: {cached} bytes kept for reuse");
+        }
+        model.close().unwrap();
+        assert_eq!(memory::active_memory().unwrap(), 0);
     });
 }

@@ -9,6 +9,7 @@ mod failure;
 mod input;
 mod output;
 mod progress;
+mod sampling;
 mod units;
 
 use std::io::Write;
@@ -17,7 +18,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
-use crate::commands::{bench, convert, generate, info, logits, models, perplexity, render, tensor, tokenize};
+use crate::commands::{
+    bench, chat, classify, convert, generate, info, logits, models, perplexity, render, tensor, tokenize,
+};
 use crate::failure::Failure;
 
 /// Runs language models on MLX.
@@ -31,6 +34,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Chat(chat::Args),
+    Classify(classify::Args),
     Convert(convert::Args),
     Generate(generate::Args),
     Info(info::Args),
@@ -59,6 +64,8 @@ fn run(command: Command) -> Result<(), Failure> {
     kernels::from_environment()?;
     match command {
         Command::Bench(args) => bench::run(&args),
+        Command::Chat(args) => chat::run(args),
+        Command::Classify(args) => classify::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Info(args) => info::run(&args),

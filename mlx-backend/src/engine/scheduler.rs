@@ -171,10 +171,9 @@ impl<'m> Scheduler<'m> {
         }
         for index in (0..self.parked.len()).rev() {
             if self.parked[index].request.is_cancelled()
-                && let Some(mut generation) = self.parked.remove(index)
-                && let Err(error) = generation.finish(FinishReason::Cancelled)
+                && let Some(generation) = self.parked.remove(index)
             {
-                generation.request.fail(error);
+                generation.finish(FinishReason::Cancelled, drop);
             }
         }
         self.classifying.retain(|classifying| !classifying.ends_cancelled());
@@ -338,18 +337,24 @@ impl<'m> Scheduler<'m> {
 
     /// Ends a generation, frees its slot, and keeps what it has read.
     fn end(&mut self, index: usize, outcome: Result<FinishReason>) {
-        let Running { mut generation, in_prompt, checkpoint } = self.running.remove(index);
-        match outcome.and_then(|reason| generation.finish(reason)) {
-            Ok(()) => {}
-            Err(error) => return generation.request.fail(error),
+        let Running { generation, in_prompt, checkpoint } = self.running.remove(index);
+        let keeps = generation.request.options.prompt_cache;
+        let prompts = &mut self.prompts;
+        match outcome {
+            Ok(reason) => generation.finish(reason, |sequence| {
+                if keeps && let Ok((tokens, caches)) = sequence.into_parts() {
+                    // Of a prompt that was not read to its end the checkpoint would be the whole.
+                    prompts.insert(tokens, caches, checkpoint.filter(|_| !in_prompt));
+                }
+                let _ = memory::clear_cache();
+            }),
+            Err(error) => {
+                let Generation { request, sequence, .. } = generation;
+                drop(sequence);
+                let _ = memory::clear_cache();
+                request.fail(error);
+            }
         }
-        if generation.request.options.prompt_cache
-            && let Ok((tokens, caches)) = generation.sequence.into_parts()
-        {
-            // Of a prompt that was not read to its end the checkpoint would be the whole.
-            self.prompts.insert(tokens, caches, checkpoint.filter(|_| !in_prompt));
-        }
-        let _ = memory::clear_cache();
     }
 
     /// Does a part of the oldest call of `classify`.

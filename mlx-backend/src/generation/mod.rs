@@ -98,25 +98,29 @@ impl<'m> Generation<'m> {
         Ok(reason)
     }
 
-    /// Sends what is left of the text, then the end.
-    pub(crate) fn finish(&mut self, reason: FinishReason) -> Result<()> {
-        let reason = match (self.request.take_rest(), reason) {
+    /// Sends what is left of the text, then the end. `keep` gets the sequence before that: whoever reads the end finds the
+    /// memory as it stays.
+    pub(crate) fn finish(self, reason: FinishReason, keep: impl FnOnce(Sequence<'m>)) {
+        let Generation { mut request, sequence, clock, cached, generated, .. } = self;
+        let reason = match (request.take_rest(), reason) {
             (true, _) => FinishReason::StopString,
-            (false, FinishReason::Stop) if self.request.text.calls() > 0 => FinishReason::ToolCalls,
+            (false, FinishReason::Stop) if request.text.calls() > 0 => FinishReason::ToolCalls,
             (false, reason) => reason,
         };
-        let metrics = self.clock.metrics()?;
-        self.request.finish(
-            reason,
-            GenerateMetrics {
-                prompt_tokens: self.request.prompt.len(),
-                cached_prompt_tokens: self.cached,
-                generated_tokens: self.generated,
-                reasoning_tokens: self.request.text.reasoning_tokens(),
-                ..metrics
-            },
-        );
-        Ok(())
+        keep(sequence);
+        match clock.metrics() {
+            Ok(metrics) => request.finish(
+                reason,
+                GenerateMetrics {
+                    prompt_tokens: request.prompt.len(),
+                    cached_prompt_tokens: cached,
+                    generated_tokens: generated,
+                    reasoning_tokens: request.text.reasoning_tokens(),
+                    ..metrics
+                },
+            ),
+            Err(error) => request.fail(error),
+        }
     }
 }
 

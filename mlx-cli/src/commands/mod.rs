@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod classify;
 pub(crate) mod convert;
 pub(crate) mod generate;
 pub(crate) mod info;
