@@ -5,7 +5,7 @@
 //! use mlx_models::ChatTemplate;
 //! use mlx_models::chat::{Conversation, Turn};
 //!
-//! # let json = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []},
+//! # let json = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "decoder": {"type": "Fuse"},
 //! #     "added_tokens": [{"id": 2, "content": "<end>", "special": true, "single_word": false, "lstrip": false,
 //! #     "rstrip": false, "normalized": false}]}"#;
 //! # let tokenizer = mlx_models::Tokenizer::from_json(json)?;
@@ -213,6 +213,7 @@ mod tests {
             (32u8..127).map(|byte| (char::from(byte).to_string(), (byte - 32).into())).collect();
         let json = json!({
             "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+            "decoder": {"type": "Fuse"},
             "added_tokens": [token(95, "<end>")],
         });
         Tokenizer::from_json(&json.to_string()).unwrap()
