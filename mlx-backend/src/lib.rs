@@ -17,7 +17,21 @@
 //!
 //! MLX's streams belong to the thread that made them, so each loaded model gets **one engine thread**, which owns every
 //! array from load to close. The handle that the application holds only sends messages, and is `Send + Sync`.
-//! Generations wait in a queue of the engine and run one after the other.
+//!
+//! - **Slots**: up to `parallel_slots` sequences (4) are decoded together, one pass through the weights for a token of each.
+//!   They join and leave at any step; between two steps at most one chunk of a new prompt is read, 256 tokens, or 512 of
+//!   several short ones. Further requests wait in their order, up to `queue_len` (1024), and after that are refused.
+//! - **Company**: on a CPU, with the kernels that are used there by default, a request has the tokens that it has alone, bit
+//!   for bit, whatever runs beside it. A GPU may choose another kernel for another number of rows, which rounds otherwise.
+//! - **Prefixes**: what a request has read is kept when it ends, up to `prompt_cache_bytes` (an eighth of free memory, at
+//!   most 4 GiB), the least recently used goes first. A request that begins with the same tokens reads only what is new. Its
+//!   text is that of a cold request, but for rounding: chunks begin elsewhere.
+//! - **Memory**: the KV caches of running requests stay below `kv_cache_bytes` (half of free memory). Where they would grow
+//!   beyond, the youngest request gives its room away, and reads its tokens again when there is some.
+//! - **Failures**: when a step of several requests fails, by an error of the device or a panic, each of them is read again by
+//!   itself, and only one that fails by itself, or three times, ends with the error. Eight such ends in a row, and the
+//!   model is closed, which everybody is told.
+//! - **Closing** ends what runs and what waits with [`ErrorKind::Closed`](inference_api::ErrorKind::Closed).
 //!
 //! Closing a model frees its memory. Its thread, and the worker that MLX keeps for the thread's stream, wait for the next
 //! model that is loaded.
