@@ -44,13 +44,13 @@ pub(super) struct Classifying {
     pub(super) request: ClassifyRequest,
     waiting: VecDeque<(usize, Vec<u32>)>,
     reading: Vec<Half>,
-    /// Tokens that all prompts begin with, and the caches that hold them.
-    prefix: Option<(Vec<u32>, Vec<KvCache>)>,
+    /// What all prompts begin with, maybe nothing; unknown at first.
+    prefix: Option<Half>,
     /// Since reading together failed, to see which prompt it was.
     one_by_one: bool,
 }
 
-/// A prompt that is partly read.
+/// A prompt, or what several begin with, that is partly read.
 struct Half {
     index: usize,
     prompt: Vec<u32>,
@@ -81,8 +81,10 @@ impl Classifying {
 
     /// Reads a chunk of some prompts, and answers those that are read to their end; gives whether there are more.
     pub(super) fn step(&mut self, model: &LoadedModel, prompts: &mut PromptCache) -> Result<bool> {
+        if self.reads_prefix(model, prompts)? {
+            return Ok(true);
+        }
         if self.reading.is_empty() {
-            self.read_prefix(model, prompts)?;
             self.pick(&*model.model);
         }
         if let Err(error) = catch(|| self.read(model)) {
@@ -95,45 +97,58 @@ impl Classifying {
     fn pick(&mut self, model: &dyn LanguageModel) {
         let mut tokens = 0;
         while let Some((_, prompt)) = self.waiting.front() {
-            let known = self.prefix.as_ref().map_or(0, |(prefix, _)| prefix.len());
+            let known = self.prefix.as_ref().map_or(0, |prefix| prefix.read.len());
             tokens += prompt.len() - known;
             let full = self.reading.len() == MOST || tokens > TOGETHER || self.one_by_one;
             if !self.reading.is_empty() && full {
                 return;
             }
             let Some((index, prompt)) = self.waiting.pop_front() else { return };
-            let (read, caches) = self.prefix.clone().unwrap_or_else(|| (Vec::new(), model.make_caches()));
+            let (read, caches) = match &self.prefix {
+                Some(prefix) if !prefix.read.is_empty() => (prefix.read.clone(), prefix.caches.clone()),
+                _ => (Vec::new(), model.make_caches()),
+            };
             self.reading.push(Half { index, prompt, read, caches });
         }
     }
 
-    /// Reads what all prompts begin with, if it is long enough, or takes it from the cache.
-    fn read_prefix(&mut self, model: &LoadedModel, prompts: &mut PromptCache) -> Result<()> {
-        if self.prefix.is_some() || self.waiting.len() < 2 || self.one_by_one {
-            return Ok(());
+    /// Reads a chunk of what all prompts begin with; gives whether there was one to read.
+    fn reads_prefix(&mut self, model: &LoadedModel, prompts: &mut PromptCache) -> Result<bool> {
+        if self.prefix.is_none() {
+            let common = self.common().to_vec();
+            // With a token behind it, all of it may be found.
+            let with_next: Vec<u32> = common.iter().copied().chain([0]).collect();
+            let found = if common.is_empty() { None } else { prompts.find(&with_next) };
+            let (known, caches) = found.unwrap_or_else(|| (0, model.model.make_caches()));
+            let (read, prompt) = (common[..known].to_vec(), common);
+            self.prefix = Some(Half { index: 0, prompt, read, caches });
         }
+        let Some(prefix) = &mut self.prefix else { return Ok(false) };
+        if prefix.read.len() == prefix.prompt.len() {
+            return Ok(false);
+        }
+        let (read, caches) = (std::mem::take(&mut prefix.read), std::mem::take(&mut prefix.caches));
+        let mut sequence = sequence(&*model.model, read, caches)?;
+        let rest = &prefix.prompt[sequence.tokens().len()..];
+        let tokens = &rest[..rest.len().min(PREFILL_CHUNK)];
+        let reading = Reading { sequence: &mut sequence, tokens, wants_logits: false };
+        read_together(&mut [reading]).map_err(from_models)?;
+        (prefix.read, prefix.caches) = sequence.into_parts().map_err(from_models)?;
+        if prefix.read.len() == prefix.prompt.len() {
+            prompts.insert(prefix.read.clone(), prefix.caches.clone(), None);
+        }
+        Ok(true)
+    }
+
+    /// What all prompts begin with, if it is worth reading by itself; each has a token more, for its logits.
+    fn common(&self) -> &[u32] {
         let mut all = self.waiting.iter().map(|(_, prompt)| &prompt[..]);
-        let Some(first) = all.next() else { return Ok(()) };
-        let common = all.fold(&first[..first.len() - 1], |common, prompt| {
+        let Some(first) = all.next() else { return &[] };
+        let common = all.clone().fold(&first[..first.len() - 1], |common, prompt| {
             let same = common.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
             &common[..same]
         });
-        if common.len() < WORTHWHILE {
-            return Ok(());
-        }
-        let prefix = common.to_vec();
-        let mut with_end = prefix.clone();
-        with_end.push(0);
-        let (known, caches) = prompts.find(&with_end).unwrap_or_else(|| (0, model.model.make_caches()));
-        let mut sequence = sequence(&*model.model, prefix[..known].to_vec(), caches)?;
-        for tokens in prefix[known..].chunks(PREFILL_CHUNK) {
-            let reading = Reading { sequence: &mut sequence, tokens, wants_logits: false };
-            read_together(&mut [reading]).map_err(from_models)?;
-        }
-        let (tokens, caches) = sequence.into_parts().map_err(from_models)?;
-        prompts.insert(tokens, caches.clone(), None);
-        self.prefix = Some((prefix, caches));
-        Ok(())
+        if all.next().is_some() && common.len() >= WORTHWHILE { common } else { &[] }
     }
 
     fn read(&mut self, model: &LoadedModel) -> Result<()> {
@@ -178,8 +193,6 @@ impl Classifying {
             return;
         }
         self.one_by_one = true;
-        // What it holds may be in any state.
-        self.prefix = None;
         for half in self.reading.drain(..).rev() {
             self.waiting.push_front((half.index, half.prompt));
         }
