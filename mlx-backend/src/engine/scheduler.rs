@@ -362,7 +362,11 @@ impl<'m> Scheduler<'m> {
         let Some(classifying) = self.classifying.front_mut() else { return };
         let outcome = catch(|| classifying.step(self.model, &mut self.prompts));
         match outcome {
-            Ok(true) => self.failures = 0,
+            // The next step allocates much the same again.
+            Ok(true) => {
+                self.failures = 0;
+                return;
+            }
             Ok(false) => {
                 self.classifying.pop_front();
             }

@@ -3,8 +3,17 @@
 use super::rows::Rows;
 use crate::Result;
 
-/// Positions that a buffer grows by. Writing into spare room costs nothing but the write; growing copies the whole.
-pub(super) const STEP: i32 = 256;
+/// The most positions that a buffer grows by. Writing into spare room costs nothing but the write; growing copies the whole.
+pub(super) const MOST_ROOM: i32 = 256;
+
+/// The fewest positions that a buffer grows by.
+const LEAST_ROOM: i32 = 32;
+
+/// Spare room of a buffer that holds so many positions: short prompts, of which there may be many at a time, take as much
+/// again at most.
+pub(super) fn room(held: i32) -> i32 {
+    held.clamp(LEAST_ROOM, MOST_ROOM)
+}
 
 /// Positions beyond the window that stay when a sliding cache makes room, so that the last tokens can be taken back.
 pub(super) const SPARE: i32 = 64;
@@ -80,12 +89,12 @@ fn grown<R: Rows>(old: Option<(&R, i32)>, new: &R, counts: Counts) -> Result<(R,
         None => R::joined([new], room),
     };
     if held >= seen {
-        let buffer = joined(held - length, STEP)?;
+        let buffer = joined(held - length, room(held))?;
         let seen = buffer.part(held - seen, held)?;
         return Ok((buffer, seen));
     }
     // What falls out of the window is seen this once and not held.
     let all = joined(kept, 0)?;
-    let buffer = R::joined([&all.part(seen - held, seen)?], STEP)?;
+    let buffer = R::joined([&all.part(seen - held, seen)?], room(held))?;
     Ok((buffer, all))
 }

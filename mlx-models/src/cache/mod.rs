@@ -123,7 +123,7 @@ impl KvCache {
     /// Positions that the buffers have room for once `tokens` tokens went in, at most.
     pub fn capacity_for(&self, tokens: usize) -> usize {
         let held = self.window.map_or(tokens, |window| tokens.min((window - 1 + buffers::SPARE) as usize));
-        held.saturating_add(buffers::STEP as usize)
+        held.saturating_add(buffers::room(i32::try_from(held).unwrap_or(i32::MAX)) as usize)
     }
 
     /// The arrays, for evaluation.

@@ -2,7 +2,7 @@
 
 use mlx_core::DType;
 
-use super::buffers::{SPARE, STEP};
+use super::buffers::{MOST_ROOM, SPARE};
 use super::*;
 
 /// Keys that carry their own position.
@@ -78,7 +78,7 @@ fn a_window_bounds_the_memory() {
         }
     }
     assert_eq!((growing.offset(), sliding.offset()), (1000, 1000));
-    assert!(sliding.nbytes() <= 2 * 4 * (15 + SPARE + STEP) as usize, "{}", sliding.nbytes());
+    assert!(sliding.nbytes() <= 2 * 4 * (15 + SPARE + MOST_ROOM) as usize, "{}", sliding.nbytes());
     assert!(growing.nbytes() >= 2 * 4 * 1000);
 }
 
@@ -87,7 +87,7 @@ fn a_long_first_chunk_is_held_no_longer_than_the_window() {
     let mut cache = KvCache::sliding(16);
     let [keys, _] = update(&mut cache, &rows(0, 4000), &rows(0, 4000)).unwrap();
     assert_eq!(keys.shape(), [1, 1, 4000, 1]);
-    assert!(cache.nbytes() <= 2 * 4 * (15 + SPARE + STEP) as usize, "{}", cache.nbytes());
+    assert!(cache.nbytes() <= 2 * 4 * (15 + SPARE + MOST_ROOM) as usize, "{}", cache.nbytes());
     assert_eq!(seen(&mut cache, 1), [(3985..=4000).collect::<Vec<_>>()]);
 }
 
@@ -108,11 +108,11 @@ fn keys_of_another_shape_are_an_error() {
         // Both with room to write into and without.
         for room in [true, false] {
             let mut cache = KvCache::new();
-            let first = if room { held } else { [2, 2, STEP + 3, 4] };
+            let first = if room { held } else { [2, 2, MOST_ROOM + 3, 4] };
             let first = zeros(&first, DType::F32);
             update(&mut cache, &first, &first).unwrap();
             if !room {
-                let rest = zeros(&[2, 2, STEP, 4], DType::F32);
+                let rest = zeros(&[2, 2, MOST_ROOM, 4], DType::F32);
                 update(&mut cache, &rest, &rest).unwrap();
             }
             let before = (cache.offset(), cache.nbytes());
