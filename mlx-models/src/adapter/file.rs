@@ -157,7 +157,11 @@ impl Matrices {
             return wrong("m", m, &[rows]);
         }
         let magnitude = match self.m {
-            Some(m) => Some(Magnitude { m: m.as_type(DType::F32)?, ..Magnitude::of(&linear.weight)? }),
+            Some(m) => {
+                let mut magnitude = Magnitude::of(&linear.weight)?;
+                magnitude.m = m.as_type(DType::F32)?;
+                Some(magnitude)
+            }
             None => None,
         };
         Ok(Lora {

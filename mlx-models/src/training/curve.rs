@@ -70,7 +70,9 @@ impl Curve {
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
         // Writing to a string does not fail.
-        let mut line = |text: String| drop(writeln!(svg, "{text}"));
+        let mut line = |text: String| {
+            let _ = writeln!(svg, "{text}");
+        };
         let digits = (-unit.log10().floor()).clamp(0.0, 6.0) as usize;
         let count = ((high - low) / unit).round() as u64;
         for index in 0..=count.min(50) {
