@@ -104,7 +104,8 @@ impl DataSet {
                 return Err(refuse(format!("longer than {} MiB", MAX_LINE >> 20)));
             }
             let line = str::from_utf8(&line).map_err(|error| refuse(format!("not UTF-8 text: {error}")))?;
-            if line.trim().is_empty() {
+            let line = line.trim();
+            if line.is_empty() {
                 continue;
             }
             let example = parse(line, tokenizer, options.mask_prompt).map_err(refuse)?;
