@@ -18,7 +18,7 @@ use mlx_models::{LanguageModel, Sequence, TextTools};
 use serde_json::{Map, json};
 
 const MODEL: &str = "smollm2-135m-instruct";
-const STEPS: u64 = 60;
+const STEPS: u64 = 40;
 const SENTENCES: [&str; 3] =
     ["Dim the kitchen to thirty percent.", "Will it rain on Friday?", "Six minutes for the rice."];
 
@@ -42,7 +42,6 @@ fn main() -> Result<()> {
     let schedule =
         Schedule { peak: 1e-3, warmup_steps: 5, decay: Decay::Cosine { steps: STEPS - 5, end: 0.0 } };
     let options = TrainingOptions {
-        batch_size: 8,
         schedule,
         adamw: AdamWConfig::default(),
         max_norm: Some(1.0),
