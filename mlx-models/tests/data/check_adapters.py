@@ -4,8 +4,8 @@
     python check_adapters.py MLX WORK
 
 MLX is the binary, WORK a new folder. SmolLM2 is converted to float32, trained for a few steps with LoRA and with DoRA on the
-data of examples/finetune, and fused; mlx-lm loads model and adapter, and the fused checkpoint. So is it packed in 4 bits,
-trained and fused packed.
+data of examples/finetune, and fused; mlx-lm loads model and adapter, and the fused checkpoint. So it does where the float32
+weights are packed in 4 bits, trained beside, and packed again.
 """
 
 import subprocess
@@ -50,9 +50,10 @@ def compare(what, a, b):
 
 def main(mlx, work):
     work.mkdir(parents=True)
-    for form, options in {"f32": ["--dtype", "f32"], "4bit": ["--quantize", "4"]}.items():
+    forms = {"f32": ["smollm2-135m-instruct", "--dtype", "f32"], "4bit": [work / "f32", "--quantize", "4"]}
+    for form, (source, *options) in forms.items():
         model = work / form
-        run(mlx, "convert", "--model", "smollm2-135m-instruct", "--out", model, *options)
+        run(mlx, "convert", "--model", source, "--out", model, *options)
         for kind in ("lora", "dora"):
             adapter, fused = work / f"{form}-{kind}", work / f"{form}-{kind}-fused"
             run(mlx, "finetune", "--model", model, "--data", DATA, "--adapter-out", adapter, "--iters", 3, "--lr", 1e-3,
