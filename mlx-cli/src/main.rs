@@ -19,8 +19,8 @@ use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
 use crate::commands::{
-    bench, chat, classify, convert, finetune, fuse, generate, info, logits, models, perplexity, render, tensor,
-    tokenize,
+    bench, chat, classify, convert, finetune, fuse, generate, info, logits, models, perplexity, render,
+    tensor, tokenize,
 };
 use crate::failure::Failure;
 
