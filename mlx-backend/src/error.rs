@@ -12,9 +12,11 @@ pub(crate) fn from_models(error: mlx_models::Error) -> Error {
         },
         E::Checkpoint { path, .. } if !path.exists() => ErrorKind::NotFound,
         E::Unsupported { .. } => ErrorKind::Unsupported,
-        E::Gguf { .. } | E::Checkpoint { .. } | E::Tokenizer { .. } | E::Template { .. } => {
-            ErrorKind::InvalidModel
-        }
+        E::Adapter { .. }
+        | E::Gguf { .. }
+        | E::Checkpoint { .. }
+        | E::Tokenizer { .. }
+        | E::Template { .. } => ErrorKind::InvalidModel,
         E::Core(mlx_core::Error::Safetensors { .. }) => ErrorKind::InvalidModel,
         E::Core(mlx_core::Error::Op { message, .. }) if is_out_of_memory(message) => ErrorKind::OutOfMemory,
         E::Option { .. } => ErrorKind::InvalidOption,

@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
 use crate::commands::{
-    bench, chat, classify, convert, generate, info, logits, models, perplexity, render, tensor, tokenize,
+    bench, chat, classify, convert, finetune, fuse, generate, info, logits, models, perplexity, render,
+    tensor, tokenize,
 };
 use crate::failure::Failure;
 
@@ -37,6 +38,8 @@ enum Command {
     Chat(chat::Args),
     Classify(classify::Args),
     Convert(convert::Args),
+    Finetune(Box<finetune::Args>),
+    Fuse(fuse::Args),
     Generate(generate::Args),
     Info(info::Args),
     Logits(logits::Args),
@@ -67,6 +70,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Chat(args) => chat::run(args),
         Command::Classify(args) => classify::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
+        Command::Fuse(args) => fuse::run(&args),
         Command::Generate(args) => generate::run(args),
         Command::Info(args) => info::run(&args),
         Command::Logits(args) => logits::run(&args),

@@ -26,7 +26,7 @@ fn random(shape: [i32; 2], seed: u32) -> Array {
 /// A linear map with an adapter that does something.
 fn adapted(weight: Weight, dtype: DType, seed: u32) -> Linear {
     let [outputs, inputs] = weight.shape().map(|n| n as i32);
-    let config = lora::Config { rank: 4, scale: 2.5, dropout: 0.0 };
+    let config = lora::Config { rank: 4, scale: 2.5, ..Default::default() };
     let adapter = Lora {
         lora_b: random([4, outputs], seed),
         ..Lora::init(inputs, outputs, config, &key(seed)).unwrap()
@@ -41,7 +41,13 @@ fn adapters_equal_those_of_mlx_lm() {
     for (dtype, unit) in [(DType::F32, 1e-5), (DType::BF16, 2e-2)] {
         let close = Tolerance { absolute: unit, relative: unit };
         let lora = |a: &Array, b: &Array| {
-            Some(Lora { lora_a: a.clone(), lora_b: b.clone(), scale: 2.5, dropout: Dropout::default() })
+            Some(Lora {
+                lora_a: a.clone(),
+                lora_b: b.clone(),
+                scale: 2.5,
+                dropout: Dropout::default(),
+                magnitude: None,
+            })
         };
         reference.check(&format!("lora.dense.{dtype}"), close, |inputs| {
             let [x, weight, bias, a, b] = inputs else { panic!() };
@@ -110,7 +116,7 @@ fn a_fresh_adapter_changes_nothing_and_is_all_that_is_trained() {
         let mut model = Model::init(quantize);
         let x = random([5, 32], 3);
         let before = model.forward(&x).unwrap();
-        let config = lora::Config { rank: 4, scale: 2.0, dropout: 0.1 };
+        let config = lora::Config { rank: 4, scale: 2.0, dropout: 0.1, dora: false };
         let names = lora::apply(&mut model, config, &key(1), targets).unwrap();
         assert_eq!(names, ["layers.1.q_proj", "layers.1.v_proj", "layers.2.q_proj", "layers.2.v_proj"]);
         assert_close("fresh", &model.forward(&x).unwrap(), &before, EXACT);
@@ -242,7 +248,7 @@ fn a_model_is_fused_as_a_whole() {
 #[test]
 fn training_lowers_the_loss_and_leaves_the_base_as_it_is() {
     let mut model = Model::init(true);
-    let config = lora::Config { rank: 4, scale: 2.0, dropout: 0.05 };
+    let config = lora::Config { rank: 4, scale: 2.0, dropout: 0.05, dora: false };
     lora::apply(&mut model, config, &key(1), targets).unwrap();
     let base = |model: &Model| -> BTreeMap<String, Vec<u8>> {
         find::<Array>(model)

@@ -81,6 +81,11 @@ pub(crate) struct LayerCaches<'b, 'a> {
 }
 
 impl LayerCaches<'_, '_> {
+    /// Positions that a token sees in this layer, its own included, if that is limited.
+    pub(crate) fn window(&self) -> Option<i32> {
+        self.batch.parts.first().and_then(|part| part.caches[self.index].window())
+    }
+
     /// Gives the rows of each sequence, `[1, l, _]` of `[B, L, _]`, to `f` with the sequence's cache, and puts together what
     /// it makes of them, in the same places.
     pub(crate) fn each<const N: usize>(

@@ -141,6 +141,8 @@ mod tests {
         steps: RefCell<Vec<[i32; 3]>>,
     }
 
+    mlx_core::nn::module! { Recorder { ; shape, steps } }
+
     impl Recorder {
         fn new() -> Self {
             let shape = ModelShape {

@@ -68,6 +68,30 @@ impl Converted {
 /// # Errors
 /// When `out` is there already, the checkpoint cannot be loaded, or writing fails; then nothing is left behind.
 pub fn convert(from: &Path, out: &Path, options: &ConvertOptions) -> Result<Converted> {
+    convert_with(from, out, options, &mut |_, parameter| Ok(parameter))?.finish(out)
+}
+
+/// A checkpoint that is complete and not yet in its place.
+pub(crate) struct Complete {
+    folder: Partial,
+    summary: Converted,
+}
+
+impl Complete {
+    /// Puts it in its place, which [`convert_with`] has found free.
+    pub(crate) fn finish(self, out: &Path) -> Result<Converted> {
+        self.folder.finish(out)?;
+        Ok(self.summary)
+    }
+}
+
+/// [`convert`], where each parameter goes through `edit` on its way, up to the moment when the folder appears.
+pub(crate) fn convert_with(
+    from: &Path,
+    out: &Path,
+    options: &ConvertOptions,
+    edit: &mut dyn FnMut(&str, Parameter) -> Result<Parameter>,
+) -> Result<Complete> {
     let refuse = |message: &str| Error::Checkpoint { path: out.to_owned(), message: message.to_owned() };
     if out.read_dir().map_or_else(|_| out.exists(), |mut entries| entries.next().is_some()) {
         return Err(refuse("is there already; name a new folder"));
@@ -90,8 +114,9 @@ pub fn convert(from: &Path, out: &Path, options: &ConvertOptions) -> Result<Conv
     let read_as = if is_folder { dtype } else { DType::F32 };
     let folder = Partial::create(out)?;
     let mut writer = Writer::new(&folder.path, dtype, options.quantization, keep_packed);
-    let mut config =
-        models::for_each_parameter(&checkpoint, read_as, |name, parameter| writer.add(name, parameter))?;
+    let mut config = models::for_each_parameter(&checkpoint, read_as, |name, parameter| {
+        writer.add(name, edit(name, parameter)?)
+    })?;
     let (converted, quantization) = writer.finish()?;
 
     config["torch_dtype"] = json!(dtype.name());
@@ -104,8 +129,7 @@ pub fn convert(from: &Path, out: &Path, options: &ConvertOptions) -> Result<Conv
     }
     write_json(&folder.path.join("config.json"), &config)?;
     write_tokenizer(&checkpoint, &folder.path)?;
-    folder.finish(out)?;
-    Ok(converted.summary)
+    Ok(Complete { folder, summary: converted.summary })
 }
 
 /// A folder that is made beside its place, and goes again unless it is finished.

@@ -67,6 +67,30 @@ pub enum Error {
         /// What the value is and which values are allowed.
         message: String,
     },
+    /// A folder does not hold an adapter, or not one for this model.
+    #[error("{}: {message}", path.display())]
+    Adapter {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, naming the tensor or the field where there is one.
+        message: String,
+    },
+    /// A file of examples to train on has a line that is none.
+    #[error("{}{at}: {message}", path.display(), at = line.map(|n| format!(":{n}")).unwrap_or_default())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from one, where it is about one.
+        line: Option<usize>,
+        /// What is wrong, naming the field where there is one.
+        message: String,
+    },
+    /// Training cannot begin, or cannot go on.
+    #[error("training: {message}")]
+    Training {
+        /// What is wrong and what to do next.
+        message: String,
+    },
     /// No token can be chosen from a row of logits.
     #[error("sampling: {message}")]
     Sampling {

@@ -30,6 +30,7 @@
 //! `mlx-backend` on
 //! top.
 
+pub mod adapter;
 mod batch;
 pub mod bench;
 pub mod cache;
@@ -50,6 +51,7 @@ pub mod reply;
 pub mod sampling;
 pub mod stop;
 pub mod tokenizer;
+pub mod training;
 
 pub use batch::Batch;
 pub use cache::{CacheConfig, KvCache, Recording};
@@ -60,6 +62,6 @@ pub use describe::{Description, Head, StoredAs};
 pub use discover::{Discovery, Found, discover};
 pub use error::{Error, Result};
 pub use generate::{PREFILL_CHUNK, Reading, Sequence, for_each_logits, perplexity, read_together};
-pub use load::{LoadedModel, TextTools, load, locate};
+pub use load::{LoadedModel, TextTools, load, load_with_adapter, locate};
 pub use models::{LanguageModel, ModelShape};
 pub use tokenizer::{Detokenizer, Tokenizer, Vocabulary, VocabularyKind};

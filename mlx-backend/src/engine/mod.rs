@@ -190,7 +190,7 @@ fn serve(model: &LoadedModel, limits: Limits, arriving: &Receiver<Job>, shared: 
 }
 
 fn load(kind: Kind, path: &std::path::Path, options: &LoadOptions) -> Result<(LoadedModel, Loaded)> {
-    let model = mlx_models::load(path, None).map_err(from_models)?;
+    let model = mlx_models::load_with_adapter(path, None, options.adapter.as_deref()).map_err(from_models)?;
     check_layers(kind, options, model.model.shape().num_hidden_layers)?;
     let limits = Limits::of(&*model.model, options)?;
     let loaded = Loaded { info: info(kind, path, &model, limits), text: model.text.clone(), limits };

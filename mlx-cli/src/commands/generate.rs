@@ -30,6 +30,9 @@ pub(crate) struct Args {
     max_tokens: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// The folder of an adapter for the model, in mlx-lm's or PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Do not put the prompt into the model's chat template.
     #[arg(long)]
     raw: bool,
@@ -75,8 +78,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "mlx-backend")]
     mlx_backend::register()?;
     let backend = args.device.map(DeviceArg::backend).transpose()?;
-    let load =
-        LoadOptions { backend, ..LoadOptions::default() }.with_progress(progress::of_loading(&args.model));
+    let load = LoadOptions { backend, adapter: args.adapter.clone(), ..LoadOptions::default() }
+        .with_progress(progress::of_loading(&args.model));
     let model = inference_api::load_model(&args.model, &load)?;
 
     let prompt = match prompt {

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// The token ids, used exactly as they are, such as 2,818,7217.
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     tokens: TokenIds,
+    /// The folder of an adapter for the model, in mlx-lm's or PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Keep the last token's row alone.
     #[arg(long)]
     last: bool,
@@ -44,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::check_file(&args.out)?;
     let path = progress::locate(&args.model)?;
     let rows = || {
-        let loaded = mlx_models::load(&path, None)?;
+        let loaded = mlx_models::load_with_adapter(&path, None, args.adapter.as_deref())?;
         // Who asks for numbers wants them as they are.
         kernels::exactly(|| Rows::compute(&*loaded.model, &args.tokens.0, args.last))
     };

@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod classify;
 pub(crate) mod convert;
+pub(crate) mod finetune;
+pub(crate) mod fuse;
 pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod logits;

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// The text; `-` reads standard input.
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     text_file: PathBuf,
+    /// The folder of an adapter for the model, in mlx-lm's or PEFT's format.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Print {"perplexity":…,"tokens":…}.
     #[arg(long)]
     json: bool,
@@ -33,7 +36,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = input::text_file(&args.text_file)?;
     let path = progress::locate(&args.model)?;
-    let measure = || measure(&path, &text);
+    let measure = || measure(&path, args.adapter.as_deref(), &text);
     let (perplexity, tokens) = match args.device {
         Some(device) => device.device()?.scope(measure)?,
         None => measure()?,
@@ -44,8 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-fn measure(path: &Path, text: &str) -> Result<(f64, usize), Failure> {
-    let loaded = mlx_models::load(path, None)?;
+fn measure(path: &Path, adapter: Option<&Path>, text: &str) -> Result<(f64, usize), Failure> {
+    let loaded = mlx_models::load_with_adapter(path, None, adapter)?;
     let tokens = loaded.text.tokenizer()?.encode(text, true, false)?;
     // Who asks for numbers wants them as they are.
     let perplexity = kernels::exactly(|| mlx_models::perplexity(&*loaded.model, &tokens));

@@ -7,6 +7,7 @@ mod bench;
 mod binary;
 mod convert;
 mod errors;
+mod finetune;
 #[cfg(feature = "mlx-backend")]
 mod generate;
 mod info;

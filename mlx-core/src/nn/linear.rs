@@ -16,7 +16,7 @@ use crate::{Array, DType, Result, random};
 /// # Ok::<(), mlx_core::Error>(())
 /// ```
 ///
-/// Its arrays are named `weight` (`scales` and `biases` too, if it is quantized), `bias`, `lora_a` and `lora_b`.
+/// Its arrays are named `weight` (`scales` and `biases` too, if it is quantized), `bias`, `lora_a`, `lora_b` and `m`.
 #[derive(Clone, Debug)]
 #[doc(alias = "QuantizedLinear")]
 #[doc(alias = "LoraLinear")]
@@ -71,13 +71,17 @@ impl Linear {
 
     /// Adds the bias and the adapter to `y`, which is `x Wᵀ`.
     fn complete(&self, y: Array, x: &Array) -> Result<Array> {
-        let y = match &self.bias {
-            Some(bias) => y.add(bias)?,
-            None => y,
+        let with_bias = |y: Array| match &self.bias {
+            Some(bias) => y.add(bias),
+            None => Ok(y),
         };
         match &self.lora {
-            Some(lora) => y.add(&lora.forward(x)?),
-            None => Ok(y),
+            None => with_bias(y),
+            Some(lora @ Lora { magnitude: None, .. }) => with_bias(y)?.add(&lora.forward(x)?),
+            Some(lora @ Lora { magnitude: Some(magnitude), .. }) => {
+                let y = y.add(&lora.forward(x)?)?;
+                with_bias(y.multiply(&magnitude.factors(lora, &self.weight)?.as_type(y.dtype())?)?)
+            }
         }
     }
 }

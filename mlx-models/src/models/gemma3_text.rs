@@ -12,18 +12,19 @@
 
 mod config;
 
-use mlx_core::nn::{Embedding, RmsNorm, Rope, geglu_tanh};
+use mlx_core::nn::{self, Embedding, RmsNorm, Rope, geglu_tanh};
 use mlx_core::{Array, DType};
 use serde_json::Value;
 
 use self::config::Config;
 use super::config::LayerType;
-use super::parts::{Attention, AttentionShape, Mlp, OutputHead, Tying, from_llama_cpp};
+use super::parts::{self, Attention, AttentionShape, Mlp, OutputHead, Tying, from_llama_cpp};
 use super::{LanguageModel, ModelShape, Source};
 use crate::batch::{Batch, LayerCaches};
 use crate::checkpoint::Weights;
 use crate::{Checkpoint, KvCache, Result};
 
+#[derive(Clone)]
 struct Block {
     self_attn: Attention,
     mlp: Mlp,
@@ -31,6 +32,13 @@ struct Block {
     post_attention_layernorm: RmsNorm,
     pre_feedforward_layernorm: RmsNorm,
     post_feedforward_layernorm: RmsNorm,
+}
+
+nn::module! {
+    Block {
+        self_attn, mlp, input_layernorm, post_attention_layernorm, pre_feedforward_layernorm,
+        post_feedforward_layernorm
+    }
 }
 
 impl Block {
@@ -93,6 +101,13 @@ struct Gemma3 {
     config: Result<Value, String>,
 }
 
+nn::module! {
+    Gemma3 {
+        embed_tokens as "model.embed_tokens", layers as "model.layers", norm as "model.norm", lm_head as "";
+        embed_scale, layer_types, sliding_window, shape, config
+    }
+}
+
 impl Gemma3 {
     fn new(config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
         let (v, d) = (config.vocab_size, config.hidden_size);
@@ -147,6 +162,10 @@ impl LanguageModel for Gemma3 {
         self.config.clone()
     }
 
+    fn norms_above_one(&self) -> bool {
+        true
+    }
+
     fn make_caches(&self) -> Vec<KvCache> {
         let cache = |kind: &LayerType| match kind {
             LayerType::Sliding => KvCache::sliding(self.sliding_window),
@@ -159,7 +178,7 @@ impl LanguageModel for Gemma3 {
         batch.check(self.layers.len(), tokens)?;
         let mut h = self.embed_tokens.forward(tokens)?.multiply(&self.embed_scale)?; // [B, L] -> [B, L, D]
         for (index, layer) in self.layers.iter().enumerate() {
-            h = layer.forward(&h, &mut batch.layer(index))?;
+            h = parts::layer(layer, &h, batch.layer(index), Block::forward)?;
         }
         Ok(self.norm.forward(&h)?)
     }

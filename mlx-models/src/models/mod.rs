@@ -12,9 +12,11 @@ mod rope;
 
 use std::cell::RefCell;
 
+use mlx_core::nn::{Children, ChildrenMut, Module};
 use mlx_core::{Array, DType};
 use serde_json::Value;
 
+pub(crate) use self::parts::with_checkpoints;
 use crate::checkpoint::{Listener, Parameter, Weights, unsupported};
 use crate::{Batch, CacheConfig, Checkpoint, Error, KvCache, Result};
 
@@ -22,7 +24,10 @@ use crate::{Batch, CacheConfig, Checkpoint, Error, KvCache, Result};
 ///
 /// The weights never change here, and what was read so far lives in caches that the caller owns; one model serves any
 /// number of sequences.
-pub trait LanguageModel {
+///
+/// As a [`Module`], a model names its arrays as Hugging Face's and MLX's checkpoints do, such as
+/// `model.layers.0.self_attn.q_proj.weight`; adapters are attached and trained by these names.
+pub trait LanguageModel: Module {
     /// The architecture, as configurations call it.
     fn model_type(&self) -> &'static str;
 
@@ -34,6 +39,12 @@ pub trait LanguageModel {
     /// # Errors
     /// What it is about the model that no `config.json` can say.
     fn config(&self) -> Result<Value, String>;
+
+    /// Whether the arrays named `…norm.weight` are held with the one that the model's norms add to what a checkpoint in
+    /// Hugging Face's layout has.
+    fn norms_above_one(&self) -> bool {
+        false
+    }
 
     /// Empty caches for one sequence, one for each layer.
     fn make_caches(&self) -> Vec<KvCache>;
@@ -74,6 +85,17 @@ pub trait LanguageModel {
     /// # Errors
     /// When the last axis is not the model's width.
     fn logits(&self, hidden: &Array) -> Result<Array>;
+}
+
+/// A model on its own can be trained as any other module.
+impl Module for Box<dyn LanguageModel> {
+    fn children(&self) -> Children<'_> {
+        vec![(String::new(), &**self)]
+    }
+
+    fn children_mut(&mut self) -> ChildrenMut<'_> {
+        vec![(String::new(), &mut **self)]
+    }
 }
 
 /// Sizes of a model.

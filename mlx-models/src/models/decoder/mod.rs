@@ -10,11 +10,11 @@
 mod config;
 
 use mlx_core::Array;
-use mlx_core::nn::{Embedding, RmsNorm, Rope, swiglu};
+use mlx_core::nn::{self, Children, ChildrenMut, Embedding, Module, RmsNorm, Rope, swiglu};
 use serde_json::Value;
 
 use self::config::{Config, Layer};
-use super::parts::{Attention, AttentionShape, Experts, Mlp, OutputHead, from_llama_cpp};
+use super::parts::{self, Attention, AttentionShape, Experts, Mlp, OutputHead, from_llama_cpp};
 use super::{LanguageModel, ModelShape, Source};
 use crate::batch::{Batch, LayerCaches};
 use crate::checkpoint::Weights;
@@ -63,9 +63,28 @@ pub(super) enum AttentionBias {
 }
 
 /// What follows the attention in a layer.
+#[derive(Clone)]
 enum FeedForward {
     Mlp(Box<Mlp>),
     Experts(Box<Experts>),
+}
+
+impl Module for FeedForward {
+    fn children(&self) -> Children<'_> {
+        let inner: &nn::DynModule = match self {
+            FeedForward::Mlp(mlp) => mlp,
+            FeedForward::Experts(experts) => experts,
+        };
+        vec![(String::new(), inner)]
+    }
+
+    fn children_mut(&mut self) -> ChildrenMut<'_> {
+        let inner: &mut nn::DynModule = match self {
+            FeedForward::Mlp(mlp) => mlp,
+            FeedForward::Experts(experts) => experts,
+        };
+        vec![(String::new(), inner)]
+    }
 }
 
 impl FeedForward {
@@ -78,12 +97,15 @@ impl FeedForward {
     }
 }
 
+#[derive(Clone)]
 struct Block {
     self_attn: Attention,
     mlp: FeedForward,
     input_layernorm: RmsNorm,
     post_attention_layernorm: RmsNorm,
 }
+
+nn::module! { Block { self_attn, mlp, input_layernorm, post_attention_layernorm } }
 
 impl Block {
     fn new(
@@ -150,6 +172,13 @@ struct Decoder {
     config: Result<Value, String>,
 }
 
+nn::module! {
+    Decoder {
+        embed_tokens as "model.embed_tokens", layers as "model.layers", norm as "model.norm", lm_head as "";
+        windows, model_type, shape, config
+    }
+}
+
 impl Decoder {
     fn new(family: &Family, config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
         let (v, d) = (config.vocab_size, config.hidden_size);
@@ -205,7 +234,7 @@ impl LanguageModel for Decoder {
         batch.check(self.layers.len(), tokens)?;
         let mut h = self.embed_tokens.forward(tokens)?; // [B, L] -> [B, L, D]
         for (index, layer) in self.layers.iter().enumerate() {
-            h = layer.forward(&h, &mut batch.layer(index))?;
+            h = parts::layer(layer, &h, batch.layer(index), Block::forward)?;
         }
         Ok(self.norm.forward(&h)?)
     }

@@ -1,7 +1,7 @@
 //! Grouped-query attention over a cache.
 
 use mlx_core::Array;
-use mlx_core::nn::{Linear, RmsNorm, Rope};
+use mlx_core::nn::{self, Linear, RmsNorm, Rope};
 
 use super::heads::{heads, merge_heads};
 use crate::Result;
@@ -21,6 +21,7 @@ pub(in crate::models) struct AttentionShape {
 }
 
 /// Queries, keys and values of every head; positions by RoPE; each query head attends to the keys of its group.
+#[derive(Clone)]
 pub(in crate::models) struct Attention {
     q_proj: Linear,
     k_proj: Linear,
@@ -34,6 +35,13 @@ pub(in crate::models) struct Attention {
     num_key_value_heads: i32,
     /// What scores are multiplied by before the softmax.
     scale: f32,
+}
+
+nn::module! {
+    Attention {
+        q_proj, k_proj, v_proj, o_proj, q_norm, k_norm;
+        rope, num_attention_heads, num_key_value_heads, scale
+    }
 }
 
 impl Attention {

@@ -1,6 +1,6 @@
 //! A mixture of experts: many feed-forward layers, of which a router picks a few for each token.
 
-use mlx_core::nn::{Linear, Routing, Stacked, swiglu};
+use mlx_core::nn::{self, Linear, Routing, Stacked, swiglu};
 use mlx_core::{Array, DType};
 
 use crate::Result;
@@ -19,6 +19,7 @@ pub(in crate::models) struct ExpertsShape {
 }
 
 /// `Σ weight_e * down_e(silu(gate_e(x)) * up_e(x))` over the chosen experts `e`. (Shazeer et al., 2017)
+#[derive(Clone)]
 pub(in crate::models) struct Experts {
     /// The router, `[E, D]`.
     gate: Linear,
@@ -30,6 +31,16 @@ pub(in crate::models) struct Experts {
     down_proj: Stacked,
     num_experts_per_tok: i32,
     norm_topk_prob: bool,
+}
+
+nn::module! {
+    Experts {
+        gate,
+        gate_proj as "switch_mlp.gate_proj",
+        up_proj as "switch_mlp.up_proj",
+        down_proj as "switch_mlp.down_proj";
+        num_experts_per_tok, norm_topk_prob
+    }
 }
 
 impl Experts {

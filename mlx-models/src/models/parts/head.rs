@@ -1,7 +1,7 @@
 //! The output head: from hidden states to logits.
 
 use mlx_core::Array;
-use mlx_core::nn::{Embedding, Linear};
+use mlx_core::nn::{self, Embedding, Linear};
 
 use crate::Result;
 use crate::checkpoint::Weights;
@@ -19,6 +19,8 @@ pub(in crate::models) enum Tying {
 pub(in crate::models) struct OutputHead {
     lm_head: Option<Linear>,
 }
+
+nn::module! { OutputHead { lm_head } }
 
 impl OutputHead {
     /// Takes the head of `[V, D]`, if there is one.

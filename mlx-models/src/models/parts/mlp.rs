@@ -1,7 +1,7 @@
 //! The gated feed-forward layer.
 
 use mlx_core::Array;
-use mlx_core::nn::Linear;
+use mlx_core::nn::{self, Linear};
 
 use crate::Result;
 use crate::checkpoint::Weights;
@@ -10,12 +10,15 @@ use crate::checkpoint::Weights;
 type Gate = fn(&Array, &Array) -> mlx_core::Result<Array>;
 
 /// `down(f(gate(x), up(x)))`
+#[derive(Clone)]
 pub(in crate::models) struct Mlp {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
     gate: Gate,
 }
+
+nn::module! { Mlp { gate_proj, up_proj, down_proj; gate } }
 
 impl Mlp {
     /// Takes the projections under `path`, from `hidden_size` to `intermediate_size` and back.

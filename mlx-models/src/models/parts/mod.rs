@@ -1,6 +1,7 @@
 //! What models are made of: parts that several architectures share.
 
 mod attention;
+mod checkpointed;
 mod experts;
 mod head;
 mod heads;
@@ -8,6 +9,8 @@ mod mlp;
 mod names;
 
 pub(super) use attention::{Attention, AttentionShape};
+pub(super) use checkpointed::layer;
+pub(crate) use checkpointed::with_checkpoints;
 pub(super) use experts::{Experts, ExpertsShape};
 pub(super) use head::{OutputHead, Tying};
 pub(super) use mlp::Mlp;
