@@ -1,6 +1,6 @@
 //! What can load models.
 
-use crate::{LoadOptions, Result, TextModel};
+use crate::{Error, ErrorKind, LoadOptions, Result, TextModel, TrainableModel};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,16 @@ pub trait Backend: Send + Sync {
     /// [`InvalidOption`](crate::ErrorKind::InvalidOption), [`OutOfMemory`](crate::ErrorKind::OutOfMemory),
     /// [`Io`](crate::ErrorKind::Io). Nothing stays loaded after an error.
     fn load_model(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>>;
+
+    /// [`load_model`](Backend::load_model), for a model that takes an adapter.
+    ///
+    /// # Errors
+    /// As there, and [`Unsupported`](crate::ErrorKind::Unsupported) by a backend that has no such models.
+    fn load_trainable(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TrainableModel>> {
+        let _ = options;
+        let message = format!("the backend `{}` does not train, so not {model} either", self.name());
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
 }
 
 impl fmt::Debug for dyn Backend + '_ {

@@ -172,6 +172,7 @@ mod prompt;
 mod registry;
 mod stream;
 mod token;
+mod trainable;
 
 pub use backend::{Backend, DiscoveredModel};
 pub use cancel::CancelToken;
@@ -185,6 +186,7 @@ pub use load_options::{LoadOptions, LoadProgress, LoadStage, ProgressFn};
 pub use metrics::GenerateMetrics;
 pub use model::{ModelInfo, TextModel};
 pub use prompt::Prompt;
-pub use registry::{Registry, default_backend, discover, get, list, load_model, register};
+pub use registry::{Registry, default_backend, discover, get, list, load_model, load_trainable, register};
 pub use stream::{Finish, Step, TokenSource, TokenStream};
 pub use token::{BatchResult, Completion, FinishReason, Token, TokenLogprob};
+pub use trainable::{LoraOptions, LoraSummary, TrainableModel};

@@ -2,7 +2,7 @@
 
 use crate::{
     AttentionInspector, BatchResult, Chat, Classification, ClassifyOptions, Completion, Error, ErrorKind,
-    GenerateMetrics, GenerateOptions, Prompt, Result, TokenStream,
+    GenerateMetrics, GenerateOptions, Prompt, Result, TokenStream, TrainableModel,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -142,6 +142,11 @@ pub trait TextModel: Send + Sync {
     /// Returns at once, also after `close`. A generation that failed, or whose stream was dropped before its
     /// end, does not count. With several generations at a time, ask each stream: [`TokenStream::metrics`].
     fn metrics(&self) -> Option<GenerateMetrics>;
+
+    /// The model as one that takes an adapter; `None` when the backend has no such thing.
+    fn trainable(&self) -> Option<&dyn TrainableModel> {
+        None
+    }
 
     /// The model's attention, to look into; `None` when the backend does not show it.
     fn attention_inspector(&self) -> Option<&dyn AttentionInspector> {

@@ -1,6 +1,6 @@
 //! The backends that a program has, by name.
 
-use crate::{Backend, Discovery, Error, ErrorKind, LoadOptions, Result, TextModel};
+use crate::{Backend, Discovery, Error, ErrorKind, LoadOptions, Result, TextModel, TrainableModel};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,7 +12,7 @@ static GLOBAL: Registry = Registry::new();
 
 /// A set of backends with distinct names.
 ///
-/// The functions of this crate ([`register`], [`get`], [`list`], [`default_backend`], [`load_model`], [`discover`]) use one
+/// The functions of this crate ([`register`], [`get`], [`list`], [`default_backend`], [`load_model`], …) use one
 /// registry for the whole process, [`Registry::global`]. A registry of its own lets a test or a library be
 /// independent of it.
 ///
@@ -113,12 +113,24 @@ impl Registry {
     /// [`ErrorKind::NotFound`] when the named backend is not registered and [`ErrorKind::Unavailable`] when
     /// it cannot run here; those of [`Backend::load_model`].
     pub fn load_model(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
+        self.chosen(options)?.load_model(model, options)
+    }
+
+    /// [`load_model`](Registry::load_model), for a model that takes an adapter.
+    ///
+    /// # Errors
+    /// As there, and [`ErrorKind::Unsupported`] when the backend has no such models.
+    pub fn load_trainable(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TrainableModel>> {
+        self.chosen(options)?.load_trainable(model, options)
+    }
+
+    /// The backend that valid options name, else the default one.
+    fn chosen(&self, options: &LoadOptions) -> Result<Arc<dyn Backend>> {
         options.validate()?;
-        let backend = match &options.backend {
-            Some(name) => self.named(name)?,
-            None => self.default_backend()?,
-        };
-        backend.load_model(model, options)
+        match &options.backend {
+            Some(name) => self.named(name),
+            None => self.default_backend(),
+        }
     }
 
     fn named(&self, name: &str) -> Result<Arc<dyn Backend>> {
@@ -189,6 +201,14 @@ pub fn default_backend() -> Result<Arc<dyn Backend>> {
 /// Those of [`Registry::load_model`].
 pub fn load_model(model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
     GLOBAL.load_model(model, options)
+}
+
+/// Loads a model that takes an adapter with a backend of the process. See [`Registry::load_trainable`].
+///
+/// # Errors
+/// Those of [`Registry::load_trainable`].
+pub fn load_trainable(model: &str, options: &LoadOptions) -> Result<Box<dyn TrainableModel>> {
+    GLOBAL.load_trainable(model, options)
 }
 
 /// Finds the models in a folder, as the backends of the process see it. See [`Registry::discover`].

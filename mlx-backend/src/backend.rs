@@ -4,6 +4,7 @@ use std::path::Path;
 
 use inference_api::{
     Backend, DiscoveredModel, Error, ErrorKind, LoadOptions, LoadProgress, LoadStage, Result, TextModel,
+    TrainableModel,
 };
 use mlx_models::packaged::Progress;
 use mlx_models::{Checkpoint, models};
@@ -51,6 +52,16 @@ impl Backend for MlxBackend {
     }
 
     fn load_model(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TextModel>> {
+        Ok(Box::new(self.load(model, options)?))
+    }
+
+    fn load_trainable(&self, model: &str, options: &LoadOptions) -> Result<Box<dyn TrainableModel>> {
+        Ok(Box::new(self.load(model, options)?))
+    }
+}
+
+impl MlxBackend {
+    fn load(&self, model: &str, options: &LoadOptions) -> Result<MlxModel> {
         options.validate()?;
         if !self.is_available() {
             let message = format!("the backend `{}` cannot run on this machine", self.kind.name());
@@ -71,6 +82,6 @@ impl Backend for MlxBackend {
             done_bytes: 0,
             total_bytes: None,
         });
-        Ok(Box::new(MlxModel::load(self.kind, model, &path, options)?))
+        MlxModel::load(self.kind, model, &path, options)
     }
 }

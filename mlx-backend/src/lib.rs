@@ -44,6 +44,7 @@ mod generation;
 mod kind;
 mod model;
 mod thread;
+mod trainable;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use inference_api::{
     AttentionInspector, AttentionSnapshot, BatchResult, Classification, ClassifyOptions, Error, ErrorKind,
     GenerateMetrics, GenerateOptions, LoadOptions, ModelInfo, Prompt, Result, Step, TextModel, TokenSource,
-    TokenStream,
+    TokenStream, TrainableModel,
 };
 use mlx_models::reply::ReplyStyle;
 use mlx_models::sampling::{Sampler, fresh_seed};
@@ -39,7 +39,11 @@ impl MlxModel {
         Ok(MlxModel { engine, info, text: loaded.text })
     }
 
-    fn tokenizer(&self) -> Result<&Tokenizer> {
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
         self.text.tokenizer().map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
     }
 
@@ -98,7 +102,7 @@ impl MlxModel {
     }
 }
 
-fn refused(error: mlx_models::Error) -> Error {
+pub(crate) fn refused(error: mlx_models::Error) -> Error {
     Error::new(ErrorKind::InvalidPrompt, error.to_string())
 }
 
@@ -197,6 +201,10 @@ impl TextModel for MlxModel {
 
     fn metrics(&self) -> Option<GenerateMetrics> {
         self.engine.shared().last_metrics()
+    }
+
+    fn trainable(&self) -> Option<&dyn TrainableModel> {
+        Some(self)
     }
 
     fn attention_inspector(&self) -> Option<&dyn AttentionInspector> {

@@ -1,5 +1,6 @@
 //! The engine: the one thread that owns a model's arrays.
 
+mod change;
 mod classify;
 mod inspect;
 mod limits;
@@ -17,12 +18,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use inference_api::{Error, ErrorKind, GenerateMetrics, LoadOptions, ModelInfo, Result};
 use mlx_models::{LoadedModel, TextTools};
 
+pub(crate) use self::change::Changeable;
 pub(crate) use self::classify::{Answer, ClassifyRequest};
 pub(crate) use self::inspect::Inspection;
 pub(crate) use self::limits::Limits;
 pub(crate) use self::queue::{Places, Ticket};
 pub(crate) use self::scheduler::Job;
-use self::scheduler::Scheduler;
+use self::scheduler::{Scheduler, Waiting};
 use crate::error::{closed, from_models};
 use crate::kind::Kind;
 use crate::thread::Running;
@@ -167,7 +169,7 @@ fn run(
             let limits = loaded.limits;
             // If nobody waits for the answer any more, the queue is closed as well.
             let _ = ready.send(Ok(loaded));
-            serve(&model, limits, arriving, shared);
+            serve(Changeable { model, adapter: None }, limits, arriving, shared);
         }
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -181,8 +183,17 @@ fn run(
 
 /// Serves until the end. What runs for requests is caught where it runs; should the scheduler itself panic, everybody is told
 /// and the model is closed.
-fn serve(model: &LoadedModel, limits: Limits, arriving: &Receiver<Job>, shared: &Shared) {
-    let outcome = catch_unwind(AssertUnwindSafe(|| Scheduler::new(model, limits, shared, arriving).run()));
+fn serve(mut changeable: Changeable, limits: Limits, arriving: &Receiver<Job>, shared: &Shared) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut waiting = Waiting::default();
+        // Nothing runs between two schedulers, and what was read before a change is of no use after it.
+        while let Some((change, rest)) =
+            Scheduler::new(&changeable.model, limits, shared, arriving, waiting).run()
+        {
+            change.make(&mut changeable);
+            waiting = rest;
+        }
+    }));
     if let Err(panic) = outcome {
         let message = format!("the engine panicked: {}", panic_text(Some(panic)));
         shared.give_up(&Error::new(ErrorKind::Closed, message));

@@ -15,6 +15,7 @@ use inference_api::{Error, ErrorKind, FinishReason, Result};
 use mlx_core::memory;
 use mlx_models::{LoadedModel, PREFILL_CHUNK, Reading, Sequence, read_together};
 
+use super::change::Change;
 use super::classify::{ClassifyRequest, Classifying};
 use super::inspect::Inspection;
 use super::limits::Limits;
@@ -40,6 +41,7 @@ pub(crate) enum Job {
     Generate(Box<Request>),
     Classify(ClassifyRequest),
     Inspect(Inspection),
+    Change(Change),
 }
 
 /// The engine's state while a model runs.
@@ -54,10 +56,19 @@ pub(super) struct Scheduler<'m> {
     parked: VecDeque<Generation<'m>>,
     running: Vec<Running<'m>>,
     classifying: VecDeque<Classifying>,
+    /// The first waits until nothing runs, and nothing begins until then.
+    changes: VecDeque<Change>,
     prompts: PromptCache,
     steps: usize,
     /// Failures of single requests since the last step that succeeded.
     failures: u32,
+}
+
+/// What waits while the model is changed.
+#[derive(Default)]
+pub(super) struct Waiting {
+    requests: VecDeque<Request>,
+    changes: VecDeque<Change>,
 }
 
 /// A generation in a slot.
@@ -74,29 +85,39 @@ impl<'m> Scheduler<'m> {
         limits: Limits,
         shared: &'m Shared,
         arriving: &'m Receiver<Job>,
+        waiting: Waiting,
     ) -> Self {
         Scheduler {
             model,
             limits,
             shared,
             arriving,
-            waiting: VecDeque::new(),
+            waiting: waiting.requests,
             parked: VecDeque::new(),
             running: Vec::new(),
             classifying: VecDeque::new(),
+            changes: waiting.changes,
             prompts: PromptCache::new(limits.prompt_cache),
             steps: 0,
             failures: 0,
         }
     }
 
-    /// Works until the model is closed, or the engine given up.
-    pub(super) fn run(&mut self) {
+    /// Works until the model is closed, or the engine given up, or the model is to be changed: gives the change, and what waits.
+    pub(super) fn run(mut self) -> Option<(Change, Waiting)> {
         while self.receive() {
             if self.shared.is_closing() {
-                return self.fail_all(&closed());
+                self.fail_all(&closed());
+                return None;
             }
             self.end_cancelled();
+            if self.running.is_empty()
+                && self.parked.is_empty()
+                && self.classifying.is_empty()
+                && let Some(change) = self.changes.pop_front()
+            {
+                return Some((change, Waiting { requests: self.waiting, changes: self.changes }));
+            }
             self.admit();
             self.read_prompts();
             self.decode();
@@ -105,10 +126,12 @@ impl<'m> Scheduler<'m> {
                 let message = format!("the engine gave up: {HOPELESS} requests in a row failed");
                 let error = Error::new(ErrorKind::Closed, message);
                 self.shared.give_up(&error);
-                return self.fail_all(&error);
+                self.fail_all(&error);
+                return None;
             }
         }
         self.fail_all(&closed());
+        None
     }
 
     /// Takes in what has arrived, and waits for something when there is nothing to do; gives whether anyone may still ask.
@@ -116,7 +139,8 @@ impl<'m> Scheduler<'m> {
         let idle = self.running.is_empty()
             && self.waiting.is_empty()
             && self.parked.is_empty()
-            && self.classifying.is_empty();
+            && self.classifying.is_empty()
+            && self.changes.is_empty();
         if idle {
             let _ = memory::clear_cache();
             let Ok(job) = self.arriving.recv() else { return false };
@@ -124,7 +148,10 @@ impl<'m> Scheduler<'m> {
             let _ = memory::reset_peak_memory();
             self.take_in(job);
         }
-        while let Ok(job) = self.arriving.try_recv() {
+        // A change is not kept waiting by what comes after it.
+        while self.changes.is_empty()
+            && let Ok(job) = self.arriving.try_recv()
+        {
             self.take_in(job);
         }
         true
@@ -135,6 +162,7 @@ impl<'m> Scheduler<'m> {
             Job::Generate(request) => self.waiting.push_back(*request),
             Job::Classify(request) => self.classifying.push_back(Classifying::new(request)),
             Job::Inspect(inspection) => inspection.answer(self.model),
+            Job::Change(change) => self.changes.push_back(change),
         }
     }
 
@@ -145,11 +173,13 @@ impl<'m> Scheduler<'m> {
         }
         self.waiting.drain(..).for_each(|request| request.fail(error.clone()));
         self.classifying.drain(..).for_each(|classifying| classifying.request.fail(error));
+        self.changes.drain(..).for_each(|change| change.fail(error));
         for job in self.arriving.try_iter() {
             match job {
                 Job::Generate(request) => request.fail(error.clone()),
                 Job::Classify(request) => request.fail(error),
                 Job::Inspect(inspection) => inspection.fail(error),
+                Job::Change(change) => change.fail(error),
             }
         }
         self.prompts.clear();
@@ -183,10 +213,8 @@ impl<'m> Scheduler<'m> {
     fn admit(&mut self) {
         while self.running.len() < self.limits.slots {
             let next = self.parked.front().map(Generation::len);
-            let Some(tokens) = next.or_else(|| self.waiting.front().map(|request| request.prompt.len()))
-            else {
-                return;
-            };
+            let first = self.waiting.front().filter(|_| self.changes.is_empty());
+            let Some(tokens) = next.or_else(|| first.map(|request| request.prompt.len())) else { return };
             if !self.running.is_empty() && self.cache_bytes(Some(tokens)) > self.limits.kv_cache {
                 return;
             }
