@@ -7,8 +7,8 @@ use std::thread;
 
 use common::{BOS, Folder, data, load, load_with, tokens};
 use inference_api::{
-    CancelToken, ClassifyOptions, Completion, ErrorKind, FinishReason, GenerateOptions, LoadOptions, Prompt,
-    TextModel,
+    CancelToken, Chat, ClassifyOptions, Completion, ErrorKind, FinishReason, GenerateOptions, LoadOptions,
+    LoraOptions, Message, Prompt, TextModel, Tool,
 };
 
 /// Numbers that look random; splitmix64.
@@ -412,4 +412,102 @@ fn attention_is_shown_as_it_is_computed() {
             assert!(long.iter().zip(short).all(|(a, b)| (a - b).abs() < 1e-4));
         }
     }
+}
+
+#[test]
+fn an_adapter_is_put_on_between_requests_and_changes_nothing_until_it_is_trained() {
+    mlx_backend::register().unwrap();
+    let folder = Folder::endless().with_text();
+    let options = LoadOptions::default().with_backend("cpu");
+    let model = inference_api::load_trainable(folder.path().to_str().unwrap(), &options).unwrap();
+    assert_eq!(model.num_layers(), model.info().num_layers);
+    let tokens_of_text = model.encode("abc yz").unwrap();
+    assert_eq!((tokens_of_text[0], model.decode(&tokens_of_text).unwrap().as_str()), (BOS, "abc yz"));
+    let error = model.save_adapter(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption);
+
+    let prompt = [BOS, 54, 61];
+    let expected = ids(&complete(&*model, &prompt, &tokens(30)));
+    let running = model.generate(Prompt::from(&prompt[..]), &tokens(2000)).unwrap();
+    let lora =
+        LoraOptions { rank: 4, targets: vec!["q_proj".into()], seed: Some(1), ..LoraOptions::default() };
+    let summary = model.apply_lora(&lora).unwrap();
+    assert_eq!(running.into_completion().unwrap().tokens.len(), 2000, "it ran to its end first");
+    assert_eq!(summary.names.len(), 2 * model.num_layers());
+    assert!(summary.names[0].starts_with("model.layers.0.self_attn.q_proj.lora_"), "{summary:?}");
+    assert!(summary.parameters > 0);
+    assert_eq!(ids(&complete(&*model, &prompt, &tokens(30))), expected);
+
+    let wrong = LoraOptions { targets: vec!["x_proj".into()], ..LoraOptions::default() };
+    let error = model.apply_lora(&wrong).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    assert_eq!(ids(&complete(&*model, &prompt, &tokens(30))), expected);
+
+    let out = tempfile::tempdir().unwrap();
+    model.save_adapter(out.path()).unwrap();
+    let again = load_with(folder.path(), &LoadOptions::default().with_adapter(out.path())).unwrap();
+    assert_eq!(ids(&complete(&*again, &prompt, &tokens(30))), expected);
+    model.close().unwrap();
+    assert_eq!(model.apply_lora(&lora).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_chat_is_the_prompt_that_the_template_makes_of_it() {
+    const TEMPLATE: &str =
+        "{{ bos_token }}{% for m in messages %}{{ m.role[0] }} {{ m.content }}\n{% endfor %}a";
+    let folder = Folder::new()
+        .with_text()
+        .write("chat_template.jinja", TEMPLATE)
+        .write("tokenizer_config.json", r#"{"bos_token": "<bos>", "eos_token": "<eos>"}"#);
+    let model = load(folder.path());
+    assert!(model.info().has_chat_template);
+    let said = [Message::system("abc"), Message::user("xyz <eos> ab")];
+    let reply = model.chat(said.into(), &tokens(12)).unwrap().into_completion().unwrap();
+    let tokenizer = mlx_models::Tokenizer::from_file(folder.path().join("tokenizer.json")).unwrap();
+    // What a user types is text, whatever it spells.
+    let mut prompt = vec![BOS];
+    prompt.extend(tokenizer.encode("s abc\nu xyz <eos> ab\na", false, false).unwrap());
+    assert_eq!(reply.metrics.prompt_tokens, prompt.len());
+    assert_eq!(ids(&reply), ids(&complete(&*model, &prompt, &tokens(12))));
+    assert_eq!((reply.reasoning.as_str(), reply.tool_calls.len()), ("", 0));
+
+    let tool = Tool { name: "f".into(), description: String::new(), parameters: String::new() };
+    let with_tool = Chat::from(Message::user("ab")).with_tool(tool);
+    let error = model.chat(with_tool, &tokens(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidPrompt);
+    assert!(error.to_string().contains("tools"), "{error}");
+
+    let base = load(Folder::new().with_text().path());
+    let error = base.chat(Message::user("ab").into(), &tokens(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("chat template"), "{error}");
+}
+
+#[test]
+fn models_are_discovered_by_what_the_backends_recognise() {
+    mlx_backend::register().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let add = |name: &str| {
+        let folder = root.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(data("gemma3-classic").join(file), folder.join(file)).unwrap();
+        }
+        folder
+    };
+    let good = add("a/b/good");
+    let broken = add("broken");
+    std::fs::write(broken.join("config.json"), "{").unwrap();
+    add(".hidden/model");
+    std::fs::copy(data("tiny/qwen2.gguf"), root.path().join("a/small.gguf")).unwrap();
+    std::fs::write(root.path().join("a/notes.txt"), "nothing").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
+
+    let found = inference_api::discover(root.path()).unwrap();
+    let models: Vec<_> = found.models.iter().map(|m| (m.path.clone(), m.model_type.as_str())).collect();
+    assert_eq!(models, [(good, "gemma3_text"), (root.path().join("a/small.gguf"), "qwen2")]);
+    assert_eq!((found.failed.len(), found.is_cut), (1, false));
+    assert_eq!((&found.failed[0].0, found.failed[0].1.kind()), (&broken, ErrorKind::InvalidModel));
+    assert_eq!(inference_api::discover(&root.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
 }
