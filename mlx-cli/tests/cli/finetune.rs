@@ -99,6 +99,19 @@ fn a_run_writes_an_adapter_that_the_other_commands_take() {
     let worst = whole.iter().zip(&adapted).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
     assert!(worst < 1e-4, "{worst}");
 
+    #[cfg(feature = "mlx-backend")]
+    {
+        let generate = |more: &[&str]| {
+            let mut all = vec!["generate", "--device", "cpu", "--model", model_path, "--raw", "--json"];
+            all.extend(["--max-tokens", "4", "--prompt", "one and"]);
+            all.extend(more);
+            mlx(&all, "").json()["tokens"].clone()
+        };
+        assert_ne!(generate(&[]), generate(&["--adapter", adapter]));
+        let all = ["generate", "--model", model_path, "--prompt", "a", "--adapter", model_path];
+        assert_refused(&mlx(&all, ""), &["adapter_config.json"]);
+    }
+
     let text = work.path().join("text");
     fs::write(&text, "one and two").unwrap();
     let perplexity = |more: &[&str]| {

@@ -162,7 +162,6 @@ type Damage = fn(&mut Value, &mut std::collections::BTreeMap<String, mlx_core::A
 #[test]
 fn folders_that_are_no_adapter_of_the_model_name_file_and_place() {
     on_cpu(|| {
-        let q = "model.layers.1.self_attn.q_proj";
         let cases: [(&str, Damage, &[&str]); 12] = [
             (
                 "llama3",
@@ -224,7 +223,6 @@ fn folders_that_are_no_adapter_of_the_model_name_file_and_place() {
                 &["lora_embedding_A is not supported"],
             ),
         ];
-        let _ = q;
         let mut loaded = load("tiny/llama3");
         for (name, damage, parts) in cases {
             let from = data("finetune").join(name);
