@@ -48,7 +48,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        // Help and the version, which go to standard output.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "mlx: {}", failure::usage(&error));
+            return ExitCode::from(2);
+        }
+    };
     match run(command) {
         // Whoever read the output has had enough, as in `mlx generate … | head -c 1`.
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,

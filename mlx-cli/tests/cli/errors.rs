@@ -121,7 +121,7 @@ fn tokenize_names_what_it_cannot_use() {
 #[test]
 fn command_lines_that_do_not_parse_are_usage_errors() {
     let cases: &[(&[&str], &str)] = &[
-        (&[], "Usage"),
+        (&[], "subcommand"),
         (&["sing"], "sing"),
         (&["bench"], "--model"),
         (&["bench", "--model", "m", "-p", "-1"], "-1"),
@@ -153,5 +153,6 @@ fn command_lines_that_do_not_parse_are_usage_errors() {
         let run = mlx(args, "");
         assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{args:?}: {run:?}");
         assert!(run.stderr.contains(part), "{args:?}: {run:?}");
+        assert!(run.stderr.starts_with("mlx: ") && run.stderr.lines().count() == 1, "{args:?}: {run:?}");
     }
 }
