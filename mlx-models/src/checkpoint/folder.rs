@@ -205,6 +205,7 @@ impl Folder {
     /// As `weight_scale_inv` they are a grid of blocks, as DeepSeek and Qwen publish them; as `weight_scale` one for all, or
     /// one for each row, as in checkpoints of compressed-tensors, FBGEMM and ModelOpt.
     fn inspect_scaled(&self, stored: &str, scales: &str, shape: &[usize]) -> Result<[usize; 2]> {
+        let blocks = if scales.ends_with(BLOCK_SCALES) { Some(self.block_size(stored)?) } else { None };
         let (file, info) = self.find_shaped(stored, shape)?;
         if !info.is_fp8 {
             let message = format!("tensor {stored} holds {}, but {scales} is there", info.dtype);
@@ -214,8 +215,7 @@ impl Folder {
             let message = format!("tensor {stored} has scales and shape {shape:?}; two axes are supported");
             return Err(unsupported(file.path(), message));
         };
-        if scales.ends_with(BLOCK_SCALES) {
-            let [height, width] = self.block_size(stored)?;
+        if let Some([height, width]) = blocks {
             self.inspect_floats(scales, &[rows.div_ceil(height), columns.div_ceil(width)])?;
             return Ok([height, width]);
         }
