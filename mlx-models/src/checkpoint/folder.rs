@@ -330,11 +330,11 @@ impl Folder {
 
     pub(super) fn quantization_name(&self) -> Option<String> {
         let all = self.quantization_entry()?;
-        if let Some(method) = all.get("quant_method").and_then(Value::as_str).filter(|m| *m == "fp8") {
-            return Some(method.to_owned());
+        let number = |field: &str| all.get(field).and_then(Value::as_u64);
+        match (number("bits"), number("group_size")) {
+            (Some(bits), Some(group)) => Some(format!("{bits} bits, groups of {group}")),
+            _ => all.get("quant_method").and_then(Value::as_str).map(str::to_owned),
         }
-        let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
-        Some(format!("{bits} bits, groups of {group}"))
     }
 
     fn quantization_entry(&self) -> Option<&Value> {
