@@ -55,6 +55,15 @@ impl From<mlx_core::Error> for Failure {
     }
 }
 
+/// What is wrong with a command line, on one line: what `clap` tells before it repeats how the command is used.
+pub(crate) fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text.split("\nUsage: ").next().unwrap_or_default();
+    let told = told.split("\nFor more information").next().unwrap_or_default();
+    let told = one_line(told.strip_prefix("error: ").unwrap_or(told));
+    format!("{told}; --help tells more")
+}
+
 /// Joins the lines of a text, and takes other control characters out: file names may hold any.
 fn one_line(text: &str) -> String {
     let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
@@ -64,6 +73,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{Arg, Command};
     use inference_api::ErrorKind;
 
     #[test]
@@ -77,6 +87,26 @@ mod tests {
             let error = inference_api::Error::new(ErrorKind::Io, message).with_source(cause);
             let Failure::Message(line) = Failure::from(error) else { panic!("{message}") };
             assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_on_one_line() {
+        let command = Command::new("mlx")
+            .arg(Arg::new("model").long("model").required(true))
+            .arg(Arg::new("bits").long("bits").value_parser(["2", "4"]));
+        for (line, expected) in [
+            (
+                &["mlx"][..],
+                "the following required arguments were not provided: --model <model>; --help tells more",
+            ),
+            (
+                &["mlx", "--model", "m", "--bits", "3"],
+                "invalid value '3' for '--bits <bits>' [possible values: 2, 4]; --help tells more",
+            ),
+            (&["mlx", "--model", "m", "more"], "unexpected argument 'more' found; --help tells more"),
+        ] {
+            assert_eq!(usage(&command.clone().try_get_matches_from(line).unwrap_err()), expected);
         }
     }
 }

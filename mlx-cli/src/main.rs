@@ -1,7 +1,7 @@
 //! The `mlx` command: language models on MLX.
 //!
 //! Results go to standard output; metrics, progress and errors to standard error. A failure is one line,
-//! `mlx: …`, and exit status 1; a command line that does not parse is exit status 2.
+//! `mlx: …`, and exit status 1, or 2 for a command line that does not parse.
 
 mod args;
 mod commands;
@@ -15,6 +15,7 @@ mod units;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as HELP;
 use clap::{Parser, Subcommand};
 use mlx_core::kernels;
 
@@ -51,7 +52,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        // Help and the version, and what `mlx` alone prints.
+        Err(error) if !error.use_stderr() || error.kind() == HELP => error.exit(),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "mlx: {}", failure::usage(&error));
+            return ExitCode::from(2);
+        }
+    };
     match run(command) {
         // Whoever read the output has had enough, as in `mlx generate … | head -c 1`.
         Ok(()) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,

@@ -42,7 +42,7 @@ fn mixtures_of_experts_give_the_logits_of_the_reference_in_each_layout() {
 
 #[test]
 fn packed_weights_give_the_logits_of_what_they_stand_for() {
-    for name in ["qwen3-fp8", "qwen2-mlx-mixed", "qwen3-mxfp4", "qwen3-mxfp8", "qwen3-nvfp4"] {
+    for name in ["llama-fp8", "qwen3-fp8", "qwen2-mlx-mixed", "qwen3-mxfp4", "qwen3-mxfp8", "qwen3-nvfp4"] {
         folder(name).check();
     }
 }

@@ -1,6 +1,7 @@
 //! The packaged models from their GGUF files, against transformers in float32 on the same dequantized weights.
 //!
-//! `data/make_gemma3_270m.py` and `data/make_smollm2_135m.py` made the expected values. One prompt of Gemma's is longer than
+//! `data/make_gemma3_270m.py` and `data/make_smollm2_135m.py` made the expected values, and
+//! `data/make_llama_cpp_perplexity.py` those of llama.cpp. One prompt of Gemma's is longer than
 //! its window of 512 tokens, and what it asks for stands outside the window of its last token.
 
 mod real;
@@ -94,6 +95,29 @@ fn perplexity_is_that_of_transformers() {
             (found - mean_nll).abs() < 1e-4,
             "{name}: mean negative log-likelihood {found}, not {mean_nll}"
         );
+    }
+}
+
+/// What llama.cpp gives for the same ids.
+#[derive(Deserialize)]
+struct LlamaCpp {
+    tokens: usize,
+    /// From the file's weights, unpacked.
+    mean_nll: f64,
+}
+
+#[test]
+fn perplexity_is_that_of_llama_cpp() {
+    let all: serde_json::Value =
+        serde_json::from_str(include_str!("data/llama_cpp_perplexity.json")).unwrap();
+    for which in [GEMMA, SMOLLM] {
+        let (model, Expected { perplexity: Perplexity { ids, .. }, .. }) = load(which);
+        let LlamaCpp { tokens, mean_nll } = LlamaCpp::deserialize(&all[which.0]).unwrap();
+        assert_eq!(ids.len(), tokens);
+        let found = kernels::exactly(|| mlx_models::perplexity(&*model.model, &ids)).unwrap();
+        let share = found / mean_nll.exp() - 1.0;
+        println!("{}: perplexity {found}, {share:e} above llama.cpp's", which.0);
+        assert!(share.abs() < 5e-4, "{}: perplexity {found}, not {}", which.0, mean_nll.exp());
     }
 }
 

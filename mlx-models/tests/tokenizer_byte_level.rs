@@ -6,34 +6,14 @@
 //! they are tested as well, each also as the vocabulary that a GGUF file would hold.
 
 mod real;
+mod tokenizer_ids;
 
 use std::path::PathBuf;
 
 use mlx_models::{Checkpoint, TextTools, Tokenizer, Vocabulary, VocabularyKind};
-use serde::Deserialize;
 use serde_json::Value;
 
-#[derive(Deserialize)]
-struct Expected {
-    texts: Vec<Text>,
-    streams: Vec<Stream>,
-}
-
-#[derive(Deserialize)]
-struct Text {
-    text: String,
-    ids: Vec<u32>,
-    ids_plain: Vec<u32>,
-    decoded: String,
-    decoded_skip: String,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    ids: Vec<u32>,
-    decoded: String,
-    decoded_skip: String,
-}
+use tokenizer_ids::{Expected, Stream, Text};
 
 struct Model {
     name: &'static str,

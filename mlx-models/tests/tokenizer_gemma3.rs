@@ -4,31 +4,11 @@
 //! `GEMMA3_TOKENIZER_JSON` names it, as in CI, it is tested as well.
 
 mod real;
+mod tokenizer_ids;
 
 use mlx_models::{Checkpoint, TextTools, Tokenizer};
-use serde::Deserialize;
 
-#[derive(Deserialize)]
-struct Expected {
-    texts: Vec<Text>,
-    streams: Vec<Stream>,
-}
-
-#[derive(Deserialize)]
-struct Text {
-    text: String,
-    ids: Vec<u32>,
-    ids_plain: Vec<u32>,
-    decoded: String,
-    decoded_skip: String,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    ids: Vec<u32>,
-    decoded: String,
-    decoded_skip: String,
-}
+use tokenizer_ids::{Expected, Stream, Text};
 
 fn expected() -> Expected {
     serde_json::from_str(include_str!("data/gemma3_tokenizer_ids.json")).unwrap()

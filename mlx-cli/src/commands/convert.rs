@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use mlx_core::{DType, Quantization};
 use mlx_models::ConvertOptions;
 
+use crate::args::DeviceArg;
 use crate::failure::Failure;
 use crate::progress;
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// What floats are stored as.
     #[arg(long)]
     dtype: Option<DTypeArg>,
+    /// Where to compute; by default the GPU if there is one.
+    #[arg(long)]
+    device: Option<DeviceArg>,
 }
 
 /// What floats are stored as.
@@ -60,7 +64,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             .map(|bits| Quantization::affine(number(&args.group_size), number(bits))),
     };
     let path = progress::locate(&args.model)?;
-    let converted = mlx_models::convert(&path, &args.out, &options)?;
+    let convert = || mlx_models::convert(&path, &args.out, &options);
+    let converted = match args.device {
+        Some(device) => device.device()?.scope(convert)?,
+        None => convert()?,
+    };
     progress::note(&format!(
         "{}: {:.1} million parameters, {:.1} MB, {:.2} bits per weight",
         args.out.display(),

@@ -17,7 +17,7 @@ const BYTES: usize = size_of::<f32>();
 /// Writes the logits of given tokens to a safetensors file.
 ///
 /// The file holds one tensor, `logits`, float32 of shape [tokens, vocabulary]: row i scores what may follow token i.
-/// Checkpoints without a tokenizer will do. An existing file is replaced once the new one is complete.
+/// All is computed in float32, whatever the weights are stored as. Checkpoints without a tokenizer will do. An existing file is replaced once the new one is complete.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  mlx logits --model gemma-3-270m --tokens 2,818,7217 --last --out next.safetensors"
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::check_file(&args.out)?;
     let path = progress::locate(&args.model)?;
     let rows = || {
-        let loaded = mlx_models::load_with_adapter(&path, None, args.adapter.as_deref())?;
+        let loaded = mlx_models::load_with_adapter(&path, Some(DType::F32), args.adapter.as_deref())?;
         // Who asks for numbers wants them as they are.
         kernels::exactly(|| Rows::compute(&*loaded.model, &args.tokens.0, args.last))
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mlx_core::kernels;
+use mlx_core::{DType, kernels};
 use serde_json::json;
 
 use crate::args::DeviceArg;
@@ -11,8 +11,8 @@ use crate::{input, output, progress};
 
 /// Measures how well a model foresees a text: lower is better.
 ///
-/// Prints exp of the mean negative log-likelihood of the text's tokens, each given those before it, in one window. Special
-/// tokens spelled in the text are taken as text.
+/// Prints exp of the mean negative log-likelihood of the text's tokens, each given those before it, in one window,
+/// computed in float32. Special tokens spelled in the text are taken as text.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  mlx perplexity --model gemma-3-270m --text-file letter.txt --json")]
 pub(crate) struct Args {
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn measure(path: &Path, adapter: Option<&Path>, text: &str) -> Result<(f64, usize), Failure> {
-    let loaded = mlx_models::load_with_adapter(path, None, adapter)?;
+    let loaded = mlx_models::load_with_adapter(path, Some(DType::F32), adapter)?;
     let tokens = loaded.text.tokenizer()?.encode(text, true, false)?;
     // Who asks for numbers wants them as they are.
     let perplexity = kernels::exactly(|| mlx_models::perplexity(&*loaded.model, &tokens));

@@ -8,6 +8,7 @@ use mlx_core::{Array, DType};
 use mlx_models::checkpoint::Parameter;
 use mlx_models::{Checkpoint, models};
 
+use crate::args::DeviceArg;
 use crate::failure::Failure;
 use crate::{output, progress};
 
@@ -29,26 +30,42 @@ pub(crate) struct Args {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Where to compute; by default the GPU if there is one.
+    #[arg(long)]
+    device: Option<DeviceArg>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::check_file(&args.out)?;
     let checkpoint = Checkpoint::open(&progress::locate(&args.model)?)?;
-    let array = match &checkpoint {
-        Checkpoint::Gguf(file) if file.tensor(&args.name).is_some() => {
-            let shape = file.tensor(&args.name).map(|tensor| tensor.shape.clone()).unwrap_or_default();
+    let read = || -> Result<Array, Failure> {
+        let array = read(&checkpoint, &args.name)?.as_type(DType::F32)?;
+        array.eval()?;
+        Ok(array)
+    };
+    let array = match args.device {
+        Some(device) => device.device()?.scope(read)?,
+        None => read()?,
+    };
+    let arrays = BTreeMap::from([(args.name.clone(), array)]);
+    Ok(save_safetensors(&args.out, &arrays, &BTreeMap::new())?)
+}
+
+/// The weight `name`, unpacked.
+fn read(checkpoint: &Checkpoint, name: &str) -> Result<Array, Failure> {
+    Ok(match checkpoint {
+        Checkpoint::Gguf(file) if file.tensor(name).is_some() => {
+            let shape = file.tensor(name).map(|tensor| tensor.shape.clone()).unwrap_or_default();
             let shape: Vec<i32> =
                 shape.iter().map(|length| i32::try_from(*length).unwrap_or(i32::MAX)).collect();
-            Array::from_slice(&file.dequantize(&args.name)?, &shape)?
+            Array::from_slice(&file.dequantize(name)?, &shape)?
         }
-        _ => match models::parameter(&checkpoint, &args.name, DType::F32)? {
+        _ => match models::parameter(checkpoint, name, DType::F32)? {
             Parameter::Vector(vector) => vector,
             Parameter::Matrix(weight) => weight.dequantized()?,
             Parameter::Stacked(stacked) => {
                 stacked.weight.dequantized()?.reshape(&stacked.shape().map(|length| length as i32))?
             }
         },
-    };
-    let arrays = BTreeMap::from([(args.name.clone(), array.as_type(DType::F32)?)]);
-    Ok(save_safetensors(&args.out, &arrays, &BTreeMap::new())?)
+    })
 }

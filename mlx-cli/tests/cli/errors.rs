@@ -119,9 +119,15 @@ fn tokenize_names_what_it_cannot_use() {
 }
 
 #[test]
+fn without_a_command_the_help_is_shown() {
+    let run = mlx(&[], "");
+    assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+    assert!(run.stderr.contains("Usage: mlx <COMMAND>"), "{run:?}");
+}
+
+#[test]
 fn command_lines_that_do_not_parse_are_usage_errors() {
     let cases: &[(&[&str], &str)] = &[
-        (&[], "Usage"),
         (&["sing"], "sing"),
         (&["bench"], "--model"),
         (&["bench", "--model", "m", "-p", "-1"], "-1"),
@@ -153,5 +159,6 @@ fn command_lines_that_do_not_parse_are_usage_errors() {
         let run = mlx(args, "");
         assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{args:?}: {run:?}");
         assert!(run.stderr.contains(part), "{args:?}: {run:?}");
+        assert!(run.stderr.starts_with("mlx: ") && run.stderr.lines().count() == 1, "{args:?}: {run:?}");
     }
 }

@@ -23,6 +23,9 @@ const CONFIG: &str = "config.json";
 /// How the text begins that stands in for a file which git-lfs has not fetched.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 const INDEX: &str = "model.safetensors.index.json";
+/// What the scales of 8-bit floats are called beside their `weight`: one for each block, or one for all or for each row.
+pub(super) const BLOCK_SCALES: &str = "weight_scale_inv";
+pub(super) const FP8_SCALES: &str = "weight_scale";
 
 /// A checkpoint folder whose configuration and tensor headers have been read.
 #[derive(Debug)]
@@ -158,8 +161,11 @@ impl Folder {
     /// When a part is missing, has another shape or another dtype, or the configuration says something else.
     pub(super) fn inspect(&self, base: &str, stored: &str, shape: &[usize]) -> Result<Stored> {
         let parts = Parts::of(stored);
-        if self.tensors.contains_key(&parts.block_scales) {
-            return self.inspect_scaled(&parts, stored, shape);
+        for scales in [&parts.block_scales, &parts.fp8_scales] {
+            if self.tensors.contains_key(scales) {
+                let block = self.inspect_scaled(stored, scales, shape)?;
+                return Ok(Stored::Scaled { scales: scales.clone(), block });
+            }
         }
         if !self.tensors.contains_key(&parts.scales) {
             self.inspect_floats(stored, shape)?;
@@ -194,24 +200,66 @@ impl Folder {
         Ok(Stored::Quantized(quantization))
     }
 
-    /// The same of a matrix of 8-bit floats with a scale for each block, as DeepSeek and Qwen publish them.
-    fn inspect_scaled(&self, parts: &Parts<'_>, stored: &str, shape: &[usize]) -> Result<Stored> {
-        let block = self.quantization_entry().and_then(|entry| entry.get("weight_block_size"));
-        let sizes = block.map_or(Some([128, 128]), |block| <[usize; 2]>::deserialize(block).ok());
-        let (&[rows, columns], Some([height, width])) = (shape, sizes.filter(|sizes| !sizes.contains(&0)))
-        else {
-            let block = block.unwrap_or(&Value::Null);
-            let message =
-                format!("weight_block_size {block} for {stored} of {shape:?}: two sizes are wanted");
-            return Err(self.refuse_config(message));
-        };
+    /// The same of a matrix of 8-bit floats that are to be multiplied by `scales`: the sizes of the block that shares one.
+    ///
+    /// As `weight_scale_inv` they are a grid of blocks, as DeepSeek and Qwen publish them; as `weight_scale` one for all, or
+    /// one for each row, as in checkpoints of compressed-tensors, FBGEMM and ModelOpt.
+    fn inspect_scaled(&self, stored: &str, scales: &str, shape: &[usize]) -> Result<[usize; 2]> {
+        let blocks = if scales.ends_with(BLOCK_SCALES) { Some(self.block_size(stored)?) } else { None };
         let (file, info) = self.find_shaped(stored, shape)?;
         if !info.is_fp8 {
-            let (dtype, scales) = (info.dtype, &parts.block_scales);
-            return Err(refuse(file.path(), format!("tensor {stored} holds {dtype}, but {scales} is there")));
+            let message = format!("tensor {stored} holds {}, but {scales} is there", info.dtype);
+            return Err(refuse(file.path(), message));
         }
-        self.inspect_floats(&parts.block_scales, &[rows.div_ceil(height), columns.div_ceil(width)])?;
-        Ok(Stored::Scaled { block: [height, width] })
+        let &[rows, columns] = shape else {
+            let message = format!("tensor {stored} has scales and shape {shape:?}; two axes are supported");
+            return Err(unsupported(file.path(), message));
+        };
+        if let Some([height, width]) = blocks {
+            self.inspect_floats(scales, &[rows.div_ceil(height), columns.div_ceil(width)])?;
+            return Ok([height, width]);
+        }
+        self.check_no_transform()?;
+        let (file, info) = self.find(scales)?;
+        let block = match info.shape[..] {
+            [] | [1] | [1, 1] => [rows, columns],
+            [n] | [n, 1] if n == rows => [1, columns],
+            _ => {
+                let found = &info.shape;
+                let message =
+                    format!("tensor {scales} has shape {found:?}; one scale, or [{rows}, 1], is supported");
+                return Err(unsupported(file.path(), message));
+            }
+        };
+        self.inspect_floats(scales, &info.shape)?;
+        Ok(block)
+    }
+
+    /// Rows and columns of the blocks that share a scale.
+    fn block_size(&self, stored: &str) -> Result<[usize; 2]> {
+        let Some(block) = self.quantization_entry().and_then(|entry| entry.get("weight_block_size")) else {
+            return Ok([128, 128]);
+        };
+        match <[usize; 2]>::deserialize(block) {
+            Ok(sizes) if !sizes.contains(&0) => Ok(sizes),
+            _ => {
+                Err(self
+                    .refuse_config(format!("weight_block_size {block} for {stored}: two sizes are wanted")))
+            }
+        }
+    }
+
+    /// # Errors
+    /// When the weights are those of a model whose activations are turned while it computes.
+    fn check_no_transform(&self) -> Result<()> {
+        let transform = self.quantization_entry().and_then(|entry| entry.get("transform_config"));
+        match transform.and_then(|transform| transform.get("config_groups")).and_then(Value::as_object) {
+            Some(groups) if !groups.is_empty() => {
+                let message = "quantization_config.transform_config is set, and transforms are not supported";
+                Err(unsupported(&self.config_path(), message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Matrices `[.., rows, columns]` that were [inspected](Self::inspect), one below the other.
@@ -219,7 +267,7 @@ impl Folder {
         &self,
         name: &str,
         shape: &[usize],
-        stored: Stored,
+        stored: &Stored,
         dtype: DType,
     ) -> Result<nn::Weight> {
         let flat = |array: Array| -> Result<Array> {
@@ -231,8 +279,8 @@ impl Folder {
         let parts = Parts::of(name);
         let quantization = match stored {
             Stored::Floats => return Ok(nn::Weight::Dense(flat(self.floats(name, shape, dtype)?)?)),
-            Stored::Scaled { block } => return self.scaled(&parts, name, shape, block, dtype),
-            Stored::Quantized(quantization) => quantization,
+            Stored::Scaled { scales, block } => return self.scaled(name, scales, shape, *block, dtype),
+            Stored::Quantized(quantization) => *quantization,
         };
         let part = |name: &str| {
             let (file, info) = self.find(name)?;
@@ -255,8 +303,8 @@ impl Folder {
     /// A matrix of 8-bit floats, each times the scale of its block.
     fn scaled(
         &self,
-        parts: &Parts<'_>,
         name: &str,
+        scales: &str,
         shape: &[usize],
         block: [usize; 2],
         dtype: DType,
@@ -267,7 +315,8 @@ impl Folder {
         };
         let weight = self.floats(name, shape, DType::F32)?;
         let grid = [0, 1].map(|axis| shape[axis].div_ceil(block[axis]));
-        let scales = self.floats(&parts.block_scales, &grid, DType::F32)?;
+        let (_, info) = self.find(scales)?;
+        let scales = self.floats(scales, &info.shape, DType::F32)?;
         // Blocks at the edges may be cut, so none is larger than the matrix.
         let block = [0, 1].map(|axis| block[axis].min(shape[axis]));
         let sizes = to_shape(&[grid[0], block[0], grid[1], block[1]]).ok_or_else(too_large)?;
@@ -281,11 +330,11 @@ impl Folder {
 
     pub(super) fn quantization_name(&self) -> Option<String> {
         let all = self.quantization_entry()?;
-        if let Some(method) = all.get("quant_method").and_then(Value::as_str).filter(|m| *m == "fp8") {
-            return Some(method.to_owned());
+        let number = |field: &str| all.get(field).and_then(Value::as_u64);
+        match (number("bits"), number("group_size")) {
+            (Some(bits), Some(group)) => Some(format!("{bits} bits, groups of {group}")),
+            _ => all.get("quant_method").and_then(Value::as_str).map(str::to_owned),
         }
-        let (bits, group) = (all.get("bits")?.as_u64()?, all.get("group_size")?.as_u64()?);
-        Some(format!("{bits} bits, groups of {group}"))
     }
 
     fn quantization_entry(&self) -> Option<&Value> {
@@ -351,13 +400,14 @@ impl Folder {
 }
 
 /// How a matrix is stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Stored {
     Floats,
     /// Packed by MLX.
     Quantized(Quantization),
-    /// 8-bit floats, and a factor for each block of `[rows, columns]`.
+    /// 8-bit floats, and a factor for each block of `[rows, columns]` in the tensor `scales`.
     Scaled {
+        scales: String,
         block: [usize; 2],
     },
 }
@@ -367,14 +417,23 @@ struct Parts<'n> {
     base: &'n str,
     scales: String,
     biases: String,
+    /// Of 8-bit floats, one for each block.
     block_scales: String,
+    /// Of 8-bit floats, one for all or for each row.
+    fp8_scales: String,
 }
 
 impl<'n> Parts<'n> {
     fn of(stored: &'n str) -> Self {
         let base = stored.strip_suffix(".weight").unwrap_or(stored);
         let part = |name: &str| format!("{base}.{name}");
-        Parts { base, scales: part("scales"), biases: part("biases"), block_scales: part("weight_scale_inv") }
+        Parts {
+            base,
+            scales: part("scales"),
+            biases: part("biases"),
+            block_scales: part(BLOCK_SCALES),
+            fp8_scales: part(FP8_SCALES),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use mlx_core::{Array, DType, nn};
 
 use super::faults::Faults;
-use super::folder::Stored;
+use super::folder::{BLOCK_SCALES, FP8_SCALES, Stored};
 use super::matrices::{below, same_matrix};
 use super::{Checkpoint, missing, packed};
 use crate::Result;
@@ -61,7 +61,7 @@ impl<'c> Weights<'c> {
         rename: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let mut left = BTreeMap::new();
-        let mut add = |stored: &str| match rename(stored) {
+        let mut add = |stored: &str| match rename(stored).filter(|_| !scales_caches(stored)) {
             Some(name) => match left.insert(name.clone(), stored.to_owned()) {
                 Some(other) => {
                     Err(checkpoint.refuse(format!("tensors {other} and {stored} are both {name}")))
@@ -184,20 +184,17 @@ impl<'c> Weights<'c> {
 
     /// The layer `name` of every expert under `path`, `[experts, rows, columns]`.
     ///
-    /// Checkpoints have it as `switch_mlp.<name>.weight`, as `experts.<number>.<name>.weight`, or as `experts.<name>`, where
-    /// `gate_up_proj` holds two layers, one below the other.
+    /// Checkpoints have it as `switch_mlp.<name>.weight`, as `experts.<number>.<name>.weight`, or as `experts.<name>`.
     ///
     /// # Errors
     /// As [`matrix`](Self::matrix).
     pub fn stacked(&mut self, path: &str, name: &str, shape: [usize; 3]) -> Result<nn::Stacked> {
         let [count, rows, columns] = shape;
-        let told = format!("{path}.switch_mlp.{name}.weight");
+        let told = stacked_name(path, name);
         if self.is_unwanted(&told) {
-            return Ok(nn::Stacked { weight: self.placeholder()?, count: 1 });
+            return self.stacked_placeholder();
         }
         let one = format!("{path}.experts.{name}");
-        let two = format!("{path}.experts.gate_up_proj");
-        let both = matches!(name, "gate_proj" | "up_proj");
         let weight = if self.has(&format!("{path}.experts.0.{name}.weight")) {
             let matrices = (0..count).map(|expert| {
                 self.take_matrix(&format!("{path}.experts.{expert}.{name}.weight"), &[rows, columns])
@@ -206,41 +203,60 @@ impl<'c> Weights<'c> {
             let refuse =
                 || self.checkpoint.refuse(format!("the experts' {path}.{name} are not stored alike"));
             below(&matrices)?.ok_or_else(refuse)?
-        } else if both && self.left.contains_key(&two) {
-            // The gate comes first; the layer that is asked for last takes the tensor away.
-            let stored = self.left[&two].clone();
-            let matrix = self.take_matrix(&two, &[count, 2 * rows, columns])?;
-            if name == "gate_proj" {
-                self.left.insert(two, stored);
-            }
-            self.half(&matrix, shape, name == "up_proj")?
         } else if self.has(&one) {
             self.take_matrix(&one, &shape)?
         } else {
             self.take_matrix(&told, &shape)?
         };
+        self.hand_stacked(&told, weight, count)
+    }
+
+    /// The layers `gate_proj` and `up_proj` of every expert under `path`, `[experts, rows, columns]` each.
+    ///
+    /// They lie as [`stacked`](Self::stacked) has it, or together in `experts.gate_up_proj`, an expert's gate above its other
+    /// layer.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn stacked_gate_and_up(&mut self, path: &str, shape: [usize; 3]) -> Result<[nn::Stacked; 2]> {
+        let both = format!("{path}.experts.gate_up_proj");
+        let (gate, up) = (stacked_name(path, "gate_proj"), stacked_name(path, "up_proj"));
+        if !self.has(&both) {
+            return Ok([self.stacked(path, "gate_proj", shape)?, self.stacked(path, "up_proj", shape)?]);
+        }
+        if self.is_unwanted(&gate) && self.is_unwanted(&up) {
+            return Ok([self.stacked_placeholder()?, self.stacked_placeholder()?]);
+        }
+        let [count, rows, columns] = shape;
+        let matrix = self.take_matrix(&both, &[count, 2 * rows, columns])?;
+        let nn::Weight::Dense(matrix) = matrix else {
+            return Err(self.checkpoint.refuse(format!("{both} is quantized, which is not supported")));
+        };
+        let mut half = |told: &str, from: usize| {
+            if self.survey.is_some() || self.is_unwanted(told) {
+                return self.stacked_placeholder();
+            }
+            let [count, rows, columns, from] = [count, rows, columns, from].map(|n| n as i32);
+            let half = matrix.reshape(&[count, 2 * rows, columns])?.slice_axis(1, from, from + rows)?;
+            let half = half.reshape(&[count * rows, columns])?;
+            half.eval()?;
+            self.hand_stacked(told, nn::Weight::Dense(half), count as usize)
+        };
+        Ok([half(&gate, 0)?, half(&up, rows)?])
+    }
+
+    /// Gives a layer of all experts to the model, or to the listener.
+    fn hand_stacked(&mut self, told: &str, weight: nn::Weight, count: usize) -> Result<nn::Stacked> {
         self.count(&weight);
         let stacked = nn::Stacked { weight, count };
-        if self.tell(&told, || Parameter::Stacked(stacked.clone()))? {
-            return Ok(nn::Stacked { weight: self.placeholder()?, count: 1 });
+        if self.tell(told, || Parameter::Stacked(stacked.clone()))? {
+            return self.stacked_placeholder();
         }
         Ok(stacked)
     }
 
-    /// The upper or the lower half of each of the matrices `[experts, 2 * rows, columns]`.
-    fn half(&self, matrix: &nn::Weight, shape: [usize; 3], lower: bool) -> Result<nn::Weight> {
-        let nn::Weight::Dense(matrix) = matrix else {
-            return Err(self.checkpoint.refuse("experts.gate_up_proj is quantized, which is not supported"));
-        };
-        if self.survey.is_some() {
-            return Ok(nn::Weight::Dense(matrix.clone()));
-        }
-        let [count, rows, columns] = shape.map(|n| n as i32);
-        let from = if lower { rows } else { 0 };
-        let half = matrix.reshape(&[count, 2 * rows, columns])?.slice_axis(1, from, from + rows)?;
-        let half = half.reshape(&[count * rows, columns])?;
-        half.eval()?;
-        Ok(nn::Weight::Dense(half))
+    fn stacked_placeholder(&self) -> Result<nn::Stacked> {
+        Ok(nn::Stacked { weight: self.placeholder()?, count: 1 })
     }
 
     /// Matrices `[.., rows, columns]` one below the other.
@@ -268,7 +284,7 @@ impl<'c> Weights<'c> {
             return self.placeholder();
         }
         match self.checkpoint {
-            Checkpoint::Folder(folder) => folder.matrix(&stored, shape, how, self.dtype),
+            Checkpoint::Folder(folder) => folder.matrix(&stored, shape, &how, self.dtype),
             Checkpoint::Gguf(file) => packed::matrix(file, &stored, shape, self.paired(name), self.dtype),
         }
     }
@@ -329,11 +345,12 @@ impl<'c> Weights<'c> {
         Ok(vector)
     }
 
-    /// Takes what belongs to a matrix beside its codes.
+    /// Takes what belongs to a matrix beside its codes. Activations are not rounded here, so what they would be rounded by
+    /// has no use.
     fn drop_parts(&mut self, base: &str) {
-        self.left.remove(&format!("{base}.scales"));
-        self.left.remove(&format!("{base}.biases"));
-        self.left.remove(&format!("{base}.weight_scale_inv"));
+        for part in ["scales", "biases", BLOCK_SCALES, FP8_SCALES, "input_scale", "input_scale_ub"] {
+            self.left.remove(&format!("{base}.{part}"));
+        }
     }
 
     /// Gives a parameter to the listener. Whether there is one, and the model can do without it.
@@ -379,6 +396,16 @@ impl<'c> Weights<'c> {
         self.parameters += matrix.shape().iter().product::<usize>();
         self.nbytes += matrix.arrays().iter().map(|array| array.nbytes()).sum::<usize>();
     }
+}
+
+/// Whether a tensor tells what keys and values would be rounded by in caches of 8-bit floats, of which there are none here.
+fn scales_caches(stored: &str) -> bool {
+    stored.ends_with(".k_scale") || stored.ends_with(".v_scale")
+}
+
+/// What MLX's checkpoints call a layer of all experts under `path`.
+fn stacked_name(path: &str, layer: &str) -> String {
+    format!("{path}.switch_mlp.{layer}.weight")
 }
 
 impl std::fmt::Debug for Weights<'_> {

@@ -125,7 +125,8 @@ fn of_folder(folder: &Folder) -> Vec<Tensor<'_>> {
             name.strip_suffix(suffix)
                 .is_some_and(|base| has(format!("{base}.weight")) && has(format!("{base}.scales")))
         };
-        let of_fp8 = name.strip_suffix(".weight_scale_inv");
+        let of_fp8 = [".weight_scale_inv", ".weight_scale", ".input_scale", ".input_scale_ub"];
+        let of_fp8 = of_fp8.iter().find_map(|suffix| name.strip_suffix(suffix));
         let of_fp8 = of_fp8.is_some_and(|base| has(format!("{base}.weight")));
         if belongs(".scales") || belongs(".biases") || of_fp8 {
             continue;

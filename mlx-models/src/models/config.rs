@@ -35,6 +35,45 @@ pub(super) fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), String> {
     }
 }
 
+/// Sizes that every architecture has.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    pub(super) vocab_size: usize,
+    pub(super) hidden_size: usize,
+    pub(super) intermediate_size: usize,
+    pub(super) num_attention_heads: usize,
+    pub(super) num_key_value_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) max_position_embeddings: usize,
+}
+
+impl Sizes {
+    /// Names, as configurations have them, and sizes.
+    pub(super) fn fields(&self) -> [(&'static str, usize); 7] {
+        [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ]
+    }
+
+    /// Numbers that a layer keeps for one position: those of all keys and values.
+    pub(super) fn key_value_values(&self) -> usize {
+        2 * self.num_key_value_heads * self.head_dim
+    }
+
+    /// # Errors
+    /// For the first size that no model has, or when the heads do not fit each other.
+    pub(super) fn check(&self) -> Result<(), String> {
+        check_sizes(&self.fields())?;
+        check_heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)
+    }
+}
+
 /// # Errors
 /// For the first number that is not a positive one.
 pub(super) fn check_positive(numbers: &[(&str, f32)]) -> Result<(), String> {
@@ -46,7 +85,7 @@ pub(super) fn check_positive(numbers: &[(&str, f32)]) -> Result<(), String> {
 
 /// # Errors
 /// When queries cannot be shared out among keys, or features not be paired.
-pub(super) fn check_heads(heads: usize, kv_heads: usize, head_dim: usize) -> Result<(), String> {
+fn check_heads(heads: usize, kv_heads: usize, head_dim: usize) -> Result<(), String> {
     if !heads.is_multiple_of(kv_heads) {
         return Err(format!(
             "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"

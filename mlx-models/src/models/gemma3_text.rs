@@ -43,7 +43,7 @@ nn::module! {
 
 impl Block {
     fn new(config: &Config, rope: (Rope, f32), weights: &mut Weights<'_>, path: &str) -> Result<Self> {
-        let (d, dh) = (config.hidden_size, config.head_dim);
+        let (d, dh) = (config.sizes.hidden_size, config.sizes.head_dim);
         let mut norm =
             |name: &str, length| norm(weights, &format!("{path}.{name}"), length, config.rms_norm_eps);
         let [
@@ -60,8 +60,8 @@ impl Block {
         let norms = [norm("self_attn.q_norm", dh)?, norm("self_attn.k_norm", dh)?];
         let shape = AttentionShape {
             hidden_size: d,
-            num_attention_heads: config.num_attention_heads,
-            num_key_value_heads: config.num_key_value_heads,
+            num_attention_heads: config.sizes.num_attention_heads,
+            num_key_value_heads: config.sizes.num_key_value_heads,
             head_dim: dh,
             qkv_bias: false,
             o_bias: false,
@@ -69,7 +69,7 @@ impl Block {
         let (rope, attention_factor) = rope;
         let scale = config.query_pre_attn_scalar.powf(-0.5) * attention_factor.powi(2);
         let (attention_path, mlp_path) = (format!("{path}.self_attn"), format!("{path}.mlp"));
-        let inner = config.intermediate_size;
+        let inner = config.sizes.intermediate_size;
         Ok(Block {
             self_attn: Attention::new(&shape, Some(norms), rope, scale, weights, &attention_path)?,
             mlp: Mlp::new(d, inner, false, geglu_tanh, weights, &mlp_path)?,
@@ -110,11 +110,11 @@ nn::module! {
 
 impl Gemma3 {
     fn new(config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
-        let (v, d) = (config.vocab_size, config.hidden_size);
+        let (v, d) = (config.sizes.vocab_size, config.sizes.hidden_size);
         let embed_tokens = Embedding { weight: weights.matrix("model.embed_tokens.weight", [v, d])? };
         let turns = |kind| -> Result<(Rope, f32)> {
             let rope = config.rope(kind);
-            Ok((rope.rope(config.head_dim)?, rope.attention_factor()))
+            Ok((rope.rope(config.sizes.head_dim)?, rope.attention_factor()))
         };
         let (sliding, full) = (turns(LayerType::Sliding)?, turns(LayerType::Full)?);
         let mut layers = Vec::new();
@@ -137,9 +137,9 @@ impl Gemma3 {
                 vocab_size: v,
                 hidden_size: d,
                 num_hidden_layers: config.layer_types.len(),
-                head_dim: config.head_dim,
-                key_value_bytes: 2 * config.num_key_value_heads * config.head_dim * weights.dtype().size(),
-                context_len: config.max_position_embeddings,
+                head_dim: config.sizes.head_dim,
+                key_value_bytes: config.sizes.key_value_values() * weights.dtype().size(),
+                context_len: config.sizes.max_position_embeddings,
                 parameters: weights.parameters(),
                 weight_bytes: weights.nbytes(),
                 dtype: weights.dtype(),

@@ -200,8 +200,10 @@ impl<'a> Place<'a> {
         }
         // A stamp without its file says nothing about another file, so it may come first.
         let stamp = verify::stamp(&metadata, self.model.sha256);
-        let stamp_path = verify::stamp_path(&whole);
-        verify::write_whole(&stamp_path, stamp.as_bytes()).map_err(|e| self.refused(&stamp_path, e))?;
+        verify::write_stamp(&whole, &stamp).map_err(|error| match error {
+            mlx_core::Error::Io { path, source } => self.refused(&path, source),
+            other => other.into(),
+        })?;
         fs::rename(&unfinished, &whole).map_err(|e| self.refused(&whole, e))?;
         // The model is whole from here on; neither of these can spoil it.
         let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());

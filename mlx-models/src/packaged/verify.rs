@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use mlx_core::io::write_atomically;
 use sha2::{Digest, Sha256};
 
 /// Bytes read at a time: large enough for full disk speed.
@@ -63,7 +64,7 @@ pub(super) fn is_sound(path: &Path, size: u64, want: &str) -> bool {
     let sound = sha256(path).is_ok_and(|got| got == want);
     if sound {
         // A cache that cannot be written costs a hash at each start and nothing else.
-        let _ = write_whole(&stamp_path(path), stamp.as_bytes());
+        let _ = write_stamp(path, &stamp);
     }
     sound
 }
@@ -80,21 +81,30 @@ pub(super) fn stamp(metadata: &Metadata, sha256: &str) -> String {
 
 /// Where the stamp of `path` lies.
 pub(super) fn stamp_path(path: &Path) -> PathBuf {
-    beside(path, ".checked")
-}
-
-/// `path` with `suffix` after its last letter.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
+    name.push(".checked");
     name.into()
 }
 
-/// Writes a small file so that readers see the old one or the new one, and never half of it.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = beside(path, &format!(".{}", std::process::id()));
-    fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| {
-        // The error that counts is the first one.
-        let _ = fs::remove_file(&unfinished);
-    })
+/// Writes the stamp of `path`: readers see the old one or the new one, and never half of it.
+pub(super) fn write_stamp(path: &Path, stamp: &str) -> mlx_core::Result<()> {
+    write_atomically(stamp_path(path), |file| file.write_all(stamp.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_may_write_the_same_stamp_at_once() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| write_stamp(&path, "size 1\n").unwrap()));
+            }
+        });
+        assert_eq!(fs::read_to_string(stamp_path(&path)).unwrap(), "size 1\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

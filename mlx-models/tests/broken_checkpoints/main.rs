@@ -7,6 +7,7 @@ mod config;
 mod damage;
 mod decoders;
 mod files;
+mod fp8;
 mod gguf;
 mod gguf_file;
 mod mutations;

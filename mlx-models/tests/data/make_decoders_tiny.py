@@ -27,7 +27,8 @@ from mlx_lm.models import qwen3_moe as mlx_qwen3_moe
 from mlx_lm.utils import quantize_model, save_config, save_model
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file as save_torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from transformers import (AutoModelForCausalLM, CompressedTensorsConfig, LlamaConfig, Qwen2Config, Qwen3Config,
+                          Qwen3MoeConfig)
 
 VOCAB = 64
 LENGTH = 40
@@ -193,6 +194,43 @@ def qwen3_fp8(out):
         torch_dtype="bfloat16", quantization_config=dict(
             quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[height, width])))
     write_expected(out / "qwen3-fp8.expected.safetensors", make_model(config, given), tokens)
+
+
+def llama_fp8(out):
+    """8-bit floats with a scale for each row, or one for the matrix, as compressed-tensors has them; the scales of
+    activations and of cached keys and values that such checkpoints carry. transformers reads the folder and unpacks it."""
+    sizes = dict(SIZES, rms_norm_eps=1e-5, tie_word_embeddings=False)
+    _, state, tokens = seeded("llama", 64, sizes, sixteen=True)
+    tensors = {}
+    for name, value in state.items():
+        value = torch.from_numpy(value)
+        tensors[name] = value.bfloat16()
+        if value.ndim != 2 or "embed" in name or "lm_head" in name:
+            continue
+        rows = ".self_attn." in name
+        scale = value.abs().amax(1, keepdim=True) / 448 if rows else (value.abs().max() / 448).reshape(1)
+        tensors[name] = (value / scale).to(torch.float8_e4m3fn)
+        tensors[f"{name}_scale"] = scale
+        if not rows:
+            tensors[name.replace("weight", "input_scale")] = torch.tensor([0.02])
+    folder = fresh(out / "llama-fp8")
+    save_torch(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    eight = dict(num_bits=8, type="float", symmetric=True, dynamic=False)
+    groups = {
+        "group_0": dict(targets=["re:.*self_attn.*"], weights=dict(eight, strategy="channel"),
+                        input_activations=dict(eight, strategy="token", dynamic=True)),
+        "group_1": dict(targets=["re:.*mlp.*"], weights=dict(eight, strategy="tensor"),
+                        input_activations=dict(eight, strategy="tensor")),
+    }
+    write_json(folder / "config.json", dict(
+        sizes, architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu", rope_theta=10000.0,
+        torch_dtype="bfloat16", quantization_config=dict(
+            quant_method="compressed-tensors", format="float-quantized", quantization_status="compressed",
+            config_groups=groups, ignore=["lm_head"])))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager",
+        quantization_config=CompressedTensorsConfig(dequantize=True)).eval()
+    write_expected(out / "llama-fp8.expected.safetensors", model, tokens)
 
 
 MOE = dict(SIZES, head_dim=16, rms_norm_eps=1e-6, moe_intermediate_size=32, num_experts=6,
@@ -396,7 +434,7 @@ def main():
     torch.manual_seed(0)
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent / "tiny"
     out.mkdir(parents=True, exist_ok=True)
-    for make in (llama3, llama_biases, qwen2, qwen3, qwen3_fp8, qwen3_moe):
+    for make in (llama3, llama_biases, llama_fp8, qwen2, qwen3, qwen3_fp8, qwen3_moe):
         make(out)
     wide = dict(SIZES, hidden_size=64, intermediate_size=64, num_hidden_layers=2, head_dim=16,
                 rms_norm_eps=1e-6, tie_word_embeddings=True)

@@ -7,7 +7,7 @@ use super::{AttentionBias, Family, Sliding};
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
 use crate::models::config::{
-    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
+    LayerType, Sizes, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
 use crate::models::parts::{ExpertsShape, Tying};
 use crate::models::rope::{BOTH_ROPES, RopeDefaults, RopeJson, RopeParameters};
@@ -16,14 +16,8 @@ use crate::{Checkpoint, Result};
 /// What the model is made of, checked.
 #[derive(Debug)]
 pub(super) struct Config {
-    pub(super) vocab_size: usize,
-    pub(super) hidden_size: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) num_key_value_heads: usize,
-    pub(super) head_dim: usize,
+    pub(super) sizes: Sizes,
     pub(super) rms_norm_eps: f32,
-    pub(super) max_position_embeddings: usize,
     pub(super) rope: RopeParameters,
     pub(super) tying: Tying,
     pub(super) qk_norm: bool,
@@ -131,14 +125,16 @@ impl Config {
         };
         let shared_out = || json.hidden_size / json.num_attention_heads.max(1);
         Ok(Config {
-            vocab_size: json.vocab_size,
-            hidden_size: json.hidden_size,
-            intermediate_size: json.intermediate_size,
-            num_attention_heads: json.num_attention_heads,
-            num_key_value_heads: json.num_key_value_heads.unwrap_or(json.num_attention_heads),
-            head_dim: json.head_dim.or(family.head_dim).unwrap_or_else(shared_out),
+            sizes: Sizes {
+                vocab_size: json.vocab_size,
+                hidden_size: json.hidden_size,
+                intermediate_size: json.intermediate_size,
+                num_attention_heads: json.num_attention_heads,
+                num_key_value_heads: json.num_key_value_heads.unwrap_or(json.num_attention_heads),
+                head_dim: json.head_dim.or(family.head_dim).unwrap_or_else(shared_out),
+                max_position_embeddings: context,
+            },
             rms_norm_eps: json.rms_norm_eps,
-            max_position_embeddings: context,
             rope: RopeParameters::from_json(field, rope, defaults)?,
             tying: if json.tie_word_embeddings == Some(true) { Tying::Tied } else { Tying::Untied },
             qk_norm: family.qk_norm,
@@ -185,18 +181,20 @@ impl Config {
         let no_table = || refuse(file.path(), "tensor token_embd.weight is missing");
         let sees_all = Layer { window: None, experts: experts.is_some() };
         Ok(Config {
-            vocab_size: vocabulary.ok_or_else(no_table)?,
-            hidden_size,
-            intermediate_size: match optional("feed_forward_length")? {
-                Some(size) => size,
-                // A model of nothing but experts has no other width.
-                None => experts.as_ref().map_or(0, |experts| experts.intermediate_size),
+            sizes: Sizes {
+                vocab_size: vocabulary.ok_or_else(no_table)?,
+                hidden_size,
+                intermediate_size: match optional("feed_forward_length")? {
+                    Some(size) => size,
+                    // A model of nothing but experts has no other width.
+                    None => experts.as_ref().map_or(0, |experts| experts.intermediate_size),
+                },
+                num_attention_heads: heads,
+                num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
+                head_dim,
+                max_position_embeddings,
             },
-            num_attention_heads: heads,
-            num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
-            head_dim,
             rms_norm_eps: metadata.f32(&key("attention.layer_norm_rms_epsilon"))?,
-            max_position_embeddings,
             rope: RopeParameters::from_gguf(file, family.gguf, head_dim, max_position_embeddings)?,
             // Files that tie the two leave the head out.
             tying: Tying::Tied,
@@ -227,15 +225,11 @@ impl Config {
         };
         set("architectures", json!([family.class]));
         set("model_type", json!(family.model_type));
-        set("vocab_size", json!(self.vocab_size));
-        set("hidden_size", json!(self.hidden_size));
-        set("intermediate_size", json!(self.intermediate_size));
+        for (field, size) in self.sizes.fields() {
+            set(field, json!(size));
+        }
         set("num_hidden_layers", json!(self.layers.len()));
-        set("num_attention_heads", json!(self.num_attention_heads));
-        set("num_key_value_heads", json!(self.num_key_value_heads));
-        set("head_dim", json!(self.head_dim));
         set("hidden_act", json!("silu"));
-        set("max_position_embeddings", json!(self.max_position_embeddings));
         set("rms_norm_eps", decimal(self.rms_norm_eps));
         if family.bias == AttentionBias::Configured {
             set("attention_bias", json!(self.qkv_bias));
@@ -266,19 +260,10 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
-        check_sizes(&[
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ])?;
+        self.sizes.check()?;
         if let Some(window) = self.layers.iter().find_map(|layer| layer.window) {
             check_sizes(&[("sliding_window", window)])?;
         }
-        check_heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)?;
         check_positive(&[("rms_norm_eps", self.rms_norm_eps)])?;
         if let Some(ExpertsShape { intermediate_size, num_experts, num_experts_per_tok, .. }) = self.experts {
             check_sizes(&[
@@ -292,12 +277,12 @@ impl Config {
                 ));
             }
         }
-        self.rope.validate("", self.head_dim)
+        self.rope.validate("", self.sizes.head_dim)
     }
 
     /// What scores are multiplied by before the softmax.
     pub(super) fn attention_scale(&self) -> f32 {
-        (self.head_dim as f32).powf(-0.5) * self.rope.attention_factor().powi(2)
+        (self.sizes.head_dim as f32).powf(-0.5) * self.rope.attention_factor().powi(2)
     }
 }
 

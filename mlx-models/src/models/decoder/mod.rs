@@ -115,23 +115,24 @@ impl Block {
         weights: &mut Weights<'_>,
         path: &str,
     ) -> Result<Self> {
-        let (d, eps) = (config.hidden_size, config.rms_norm_eps);
+        let (d, eps) = (config.sizes.hidden_size, config.rms_norm_eps);
         let mut norm = |name: &str, length| -> Result<RmsNorm> {
             Ok(RmsNorm { weight: weights.vector(&format!("{path}.{name}.weight"), length)?, eps })
         };
         let (input_layernorm, post_attention_layernorm) =
             (norm("input_layernorm", d)?, norm("post_attention_layernorm", d)?);
         let norms = match config.qk_norm {
-            true => {
-                Some([norm("self_attn.q_norm", config.head_dim)?, norm("self_attn.k_norm", config.head_dim)?])
-            }
+            true => Some([
+                norm("self_attn.q_norm", config.sizes.head_dim)?,
+                norm("self_attn.k_norm", config.sizes.head_dim)?,
+            ]),
             false => None,
         };
         let shape = AttentionShape {
             hidden_size: d,
-            num_attention_heads: config.num_attention_heads,
-            num_key_value_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
+            num_attention_heads: config.sizes.num_attention_heads,
+            num_key_value_heads: config.sizes.num_key_value_heads,
+            head_dim: config.sizes.head_dim,
             qkv_bias: config.qkv_bias,
             o_bias: config.o_bias,
         };
@@ -145,7 +146,7 @@ impl Block {
                     FeedForward::Experts(Box::new(Experts::new(experts, weights, &mlp_path)?))
                 }
                 _ => {
-                    let (inner, bias) = (config.intermediate_size, config.mlp_bias);
+                    let (inner, bias) = (config.sizes.intermediate_size, config.mlp_bias);
                     FeedForward::Mlp(Box::new(Mlp::new(d, inner, bias, swiglu, weights, &mlp_path)?))
                 }
             },
@@ -181,9 +182,9 @@ nn::module! {
 
 impl Decoder {
     fn new(family: &Family, config: &Config, weights: &mut Weights<'_>) -> Result<Self> {
-        let (v, d) = (config.vocab_size, config.hidden_size);
+        let (v, d) = (config.sizes.vocab_size, config.sizes.hidden_size);
         let embed_tokens = Embedding { weight: weights.matrix("model.embed_tokens.weight", [v, d])? };
-        let rope = config.rope.rope(config.head_dim)?;
+        let rope = config.rope.rope(config.sizes.head_dim)?;
         let mut layers = Vec::new();
         for (index, layer) in config.layers.iter().enumerate() {
             layers.push(Block::new(config, layer, &rope, weights, &format!("model.layers.{index}"))?);
@@ -200,10 +201,10 @@ impl Decoder {
             shape: ModelShape {
                 vocab_size: v,
                 hidden_size: d,
-                head_dim: config.head_dim,
-                key_value_bytes: 2 * config.num_key_value_heads * config.head_dim * weights.dtype().size(),
+                head_dim: config.sizes.head_dim,
+                key_value_bytes: config.sizes.key_value_values() * weights.dtype().size(),
                 num_hidden_layers: config.layers.len(),
-                context_len: config.max_position_embeddings,
+                context_len: config.sizes.max_position_embeddings,
                 parameters: weights.parameters(),
                 weight_bytes: weights.nbytes(),
                 dtype: weights.dtype(),
@@ -258,7 +259,7 @@ pub(super) fn load(family: &Family, source: &Source<'_>) -> Result<Box<dyn Langu
     };
     let weights = match source.checkpoint {
         Checkpoint::Gguf(_) if family.pairs_neighbours => {
-            let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+            let (heads, kv_heads) = (config.sizes.num_attention_heads, config.sizes.num_key_value_heads);
             weights.with_paired_neighbours(move |name| {
                 let projection = name.rsplit('.').nth(1)?;
                 [("q_proj", heads), ("k_proj", kv_heads)]

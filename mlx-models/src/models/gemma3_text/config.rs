@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::refuse;
 use crate::gguf::GgufFile;
 use crate::models::config::{
-    LayerType, check_heads, check_layer_types, check_layers, check_positive, check_sizes, decimal,
+    LayerType, Sizes, check_layer_types, check_layers, check_positive, check_sizes, decimal,
 };
 use crate::models::rope::{BOTH_ROPES, RopeDefaults, RopeJson, RopeParameters, RopeScaling, linear_of_gguf};
 use crate::{Checkpoint, Error, Result};
@@ -17,17 +17,11 @@ const SLIDING_WINDOW_PATTERN: usize = 6;
 /// What the model is made of, checked.
 #[derive(Debug)]
 pub(super) struct Config {
-    pub(super) vocab_size: usize,
-    pub(super) hidden_size: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) num_key_value_heads: usize,
-    pub(super) head_dim: usize,
+    pub(super) sizes: Sizes,
     pub(super) rms_norm_eps: f32,
     /// Queries are multiplied by this to the power of -1/2.
     pub(super) query_pre_attn_scalar: f32,
     pub(super) sliding_window: usize,
-    pub(super) max_position_embeddings: usize,
     pub(super) layer_types: Vec<LayerType>,
     sliding_rope: RopeParameters,
     full_rope: RopeParameters,
@@ -150,16 +144,18 @@ impl Config {
             )?,
         };
         Ok(Config {
-            vocab_size: json.vocab_size,
-            hidden_size: json.hidden_size,
-            intermediate_size: json.intermediate_size,
-            num_attention_heads: json.num_attention_heads,
-            num_key_value_heads: json.num_key_value_heads,
-            head_dim: json.head_dim,
+            sizes: Sizes {
+                vocab_size: json.vocab_size,
+                hidden_size: json.hidden_size,
+                intermediate_size: json.intermediate_size,
+                num_attention_heads: json.num_attention_heads,
+                num_key_value_heads: json.num_key_value_heads,
+                head_dim: json.head_dim,
+                max_position_embeddings: json.max_position_embeddings,
+            },
             rms_norm_eps: json.rms_norm_eps,
             query_pre_attn_scalar: json.query_pre_attn_scalar,
             sliding_window: json.sliding_window,
-            max_position_embeddings: json.max_position_embeddings,
             layer_types,
             sliding_rope,
             full_rope,
@@ -187,16 +183,19 @@ impl Config {
         };
         let vocabulary = file.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied());
         Ok(Config {
-            vocab_size: vocabulary.ok_or_else(|| bad("tensor token_embd.weight is missing".to_owned()))?,
-            hidden_size,
-            intermediate_size: size("feed_forward_length")?,
-            num_attention_heads: heads,
-            num_key_value_heads: size("attention.head_count_kv")?,
-            head_dim,
+            sizes: Sizes {
+                vocab_size: vocabulary
+                    .ok_or_else(|| bad("tensor token_embd.weight is missing".to_owned()))?,
+                hidden_size,
+                intermediate_size: size("feed_forward_length")?,
+                num_attention_heads: heads,
+                num_key_value_heads: size("attention.head_count_kv")?,
+                head_dim,
+                max_position_embeddings: size("context_length")?,
+            },
             rms_norm_eps: metadata.f32("gemma3.attention.layer_norm_rms_epsilon")?,
             query_pre_attn_scalar,
             sliding_window: size("attention.sliding_window")?,
-            max_position_embeddings: size("context_length")?,
             layer_types: pattern(layers, SLIDING_WINDOW_PATTERN).map_err(bad)?,
             sliding_rope: RopeParameters::plain(optional("rope.freq_base_swa")?.unwrap_or(1e4)),
             full_rope: RopeParameters { theta: optional("rope.freq_base")?.unwrap_or(1e6), scaling },
@@ -221,15 +220,8 @@ impl Config {
         for (field, value) in [
             ("architectures", json!(["Gemma3ForCausalLM"])),
             ("model_type", json!("gemma3_text")),
-            ("vocab_size", json!(self.vocab_size)),
-            ("hidden_size", json!(self.hidden_size)),
-            ("intermediate_size", json!(self.intermediate_size)),
             ("num_hidden_layers", json!(layers)),
-            ("num_attention_heads", json!(self.num_attention_heads)),
-            ("num_key_value_heads", json!(self.num_key_value_heads)),
-            ("head_dim", json!(self.head_dim)),
             ("hidden_activation", json!("gelu_pytorch_tanh")),
-            ("max_position_embeddings", json!(self.max_position_embeddings)),
             ("rms_norm_eps", decimal(self.rms_norm_eps)),
             ("query_pre_attn_scalar", decimal(self.query_pre_attn_scalar)),
             ("sliding_window", json!(self.sliding_window)),
@@ -239,28 +231,20 @@ impl Config {
         ] {
             config.insert(field.to_owned(), value);
         }
+        config.extend(self.sizes.fields().map(|(field, size)| (field.to_owned(), json!(size))));
         self.full_rope.write(&mut config)?;
         Ok(Value::Object(config))
     }
 
     fn validate(&self) -> Result<(), String> {
-        check_sizes(&[
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("sliding_window", self.sliding_window),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ])?;
-        check_heads(self.num_attention_heads, self.num_key_value_heads, self.head_dim)?;
+        self.sizes.check()?;
+        check_sizes(&[("sliding_window", self.sliding_window)])?;
         check_positive(&[
             ("rms_norm_eps", self.rms_norm_eps),
             ("query_pre_attn_scalar", self.query_pre_attn_scalar),
         ])?;
-        self.sliding_rope.validate(" of sliding layers", self.head_dim)?;
-        self.full_rope.validate(" of full layers", self.head_dim)
+        self.sliding_rope.validate(" of sliding layers", self.sizes.head_dim)?;
+        self.full_rope.validate(" of full layers", self.sizes.head_dim)
     }
 
     pub(super) fn rope(&self, layer_type: LayerType) -> &RopeParameters {

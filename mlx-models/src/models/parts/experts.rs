@@ -51,10 +51,11 @@ impl Experts {
         path: &str,
     ) -> Result<Self> {
         let (e, d, inner) = (shape.num_experts, shape.hidden_size, shape.intermediate_size);
+        let [gate_proj, up_proj] = weights.stacked_gate_and_up(path, [e, inner, d])?;
         Ok(Experts {
             gate: weights.linear(&format!("{path}.gate"), [e, d], false)?,
-            gate_proj: weights.stacked(path, "gate_proj", [e, inner, d])?,
-            up_proj: weights.stacked(path, "up_proj", [e, inner, d])?,
+            gate_proj,
+            up_proj,
             down_proj: weights.stacked(path, "down_proj", [e, d, inner])?,
             num_experts_per_tok: shape.num_experts_per_tok as i32,
             norm_topk_prob: shape.norm_topk_prob,
