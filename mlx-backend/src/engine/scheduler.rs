@@ -341,7 +341,9 @@ impl<'m> Scheduler<'m> {
                     if unread.is_empty() && running.in_prompt {
                         running.in_prompt = false;
                         running.generation.alone = false;
-                        running.checkpoint = Checkpoint::of(&running.generation.sequence);
+                        if running.generation.request.options.prompt_cache {
+                            running.checkpoint = Checkpoint::of(&running.generation.sequence);
+                        }
                     }
                 }
             }
