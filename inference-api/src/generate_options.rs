@@ -50,7 +50,8 @@ pub struct GenerateOptions {
     /// Taken from the logit of a token once per occurrence among the recent ones; finite. Default 0.
     pub frequency_penalty: f32,
     /// Makes sampling repeatable: equal seed, prompt, options, model and device give equal tokens, whatever
-    /// else the model runs at the time. `None`, the default, takes a new seed each time. Greedy generation
+    /// else the model runs at the time, as far as the backend computes alike whatever it computes beside it and had in its
+    /// prompt cache. `None`, the default, takes a new seed each time. Greedy generation
     /// ignores it.
     pub seed: Option<u64>,
     /// Strings that end the generation when the generated text reaches one. None of them may be empty.

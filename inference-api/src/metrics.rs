@@ -43,7 +43,8 @@ pub struct GenerateMetrics {
     pub prefill_duration: Duration,
     /// Time spent from the first token to the end.
     pub decode_duration: Duration,
-    /// The most memory in use on the device during this generation; `None` when the backend cannot tell.
+    /// The most memory in use on the device during this generation, and during others that ran beside it or since before it,
+    /// without a pause; `None` when the backend cannot tell.
     pub peak_memory_bytes: Option<u64>,
     /// Memory in use on the device after this generation; `None` when the backend cannot tell.
     pub active_memory_bytes: Option<u64>,

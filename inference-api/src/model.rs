@@ -7,6 +7,7 @@ use crate::{
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A loaded language model.
 ///
@@ -111,17 +112,27 @@ pub trait TextModel: Send + Sync {
         options: &GenerateOptions,
     ) -> Result<Vec<BatchResult<Completion>>> {
         options.validate()?;
+        // As many wait as run.
+        let most = 2 * self.info().parallel_slots.max(1);
         let mut running = VecDeque::new();
         let mut results = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let mut started = self.generate(prompt.clone(), options);
             while started.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy) {
                 // The queue is full, of this batch's requests or of others'. One that ends makes room.
-                let Some(first) = running.pop_front() else { break };
-                results.push(finished(first));
+                match running.pop_front() {
+                    Some(first) => results.push(finished(first)),
+                    None => std::thread::sleep(BETWEEN_TRIES),
+                }
                 started = self.generate(prompt.clone(), options);
             }
             running.push_back(started);
+            // Others have requests, too.
+            if running.len() > most
+                && let Some(first) = running.pop_front()
+            {
+                results.push(finished(first));
+            }
         }
         results.extend(running.into_iter().map(finished));
         Ok(results)
@@ -161,6 +172,9 @@ pub trait TextModel: Send + Sync {
     /// A failure of the backend while freeing. The model is closed all the same.
     fn close(&self) -> Result<()>;
 }
+
+/// Between two tries to get into a queue that others fill.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// Reads a stream to its end, if it was started at all.
 fn finished(stream: Result<TokenStream>) -> BatchResult<Completion> {

@@ -36,7 +36,7 @@ impl Backend for MlxBackend {
         let metadata = std::fs::metadata(path).map_err(|cause| Error::read(path, cause))?;
         let is_candidate = match metadata.is_dir() {
             true => path.join("config.json").is_file(),
-            false => path.extension().is_some_and(|extension| extension == "gguf"),
+            false => path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")),
         };
         if !is_candidate {
             return Ok(None);

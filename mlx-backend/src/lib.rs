@@ -22,15 +22,19 @@
 //!   They join and leave at any step; between two steps at most one chunk of a new prompt is read, 256 tokens, or 512 of
 //!   several short ones. Further requests wait in their order, up to `queue_len` (1024), and after that are refused.
 //! - **Company**: on a CPU, with the kernels that are used there by default, a request has the tokens that it has alone, bit
-//!   for bit, whatever runs beside it. A GPU may choose another kernel for another number of rows, which rounds otherwise.
+//!   for bit, whatever runs beside it, unless it had to be read again (see memory and failures): then sums that were made
+//!   token by token are made in chunks, and rounded otherwise. A GPU may choose another kernel for another number of rows.
 //! - **Prefixes**: what a request has read is kept when it ends, up to `prompt_cache_bytes` (an eighth of free memory, at
 //!   most 4 GiB), the least recently used goes first. A request that begins with the same tokens reads only what is new. Its
-//!   text is that of a cold request, but for rounding: chunks begin elsewhere.
+//!   text is that of a cold request, but for rounding: chunks begin elsewhere. Layers with a sliding window can go back to
+//!   the end of an earlier prompt or reply, and not to any place in it: there, prompts that only begin alike share nothing
+//!   once they are longer than the window.
 //! - **Memory**: the KV caches of running requests stay below `kv_cache_bytes` (half of free memory). Where they would grow
 //!   beyond, the youngest request gives its room away, and reads its tokens again when there is some.
 //! - **Failures**: when a step of several requests fails, by an error of the device or a panic, each of them is read again by
 //!   itself, and only one that fails by itself, or three times, ends with the error. Eight such ends in a row, and the
 //!   model is closed, which everybody is told.
+//! - **Inspection** of a prompt's attention reads it in one go, and everybody else waits for that.
 //! - **Closing** ends what runs and what waits with [`ErrorKind::Closed`](inference_api::ErrorKind::Closed).
 //!
 //! Closing a model frees its memory. Its thread, and the worker that MLX keeps for the thread's stream, wait for the next

@@ -135,10 +135,10 @@ impl TextModel for MlxModel {
         let dropped = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(self.engine.shared());
         let source = EngineSource { received, dropped: Arc::clone(&dropped), shared };
-        let ticket = Some(self.engine.ticket()?);
+        let _ticket = self.engine.ticket()?;
         let call_id = format!("call_{:016x}_", fresh_seed().map_err(from_models)?);
         let text = TextStream::new(&self.text, stops, style, call_id);
-        let request = Request { prompt, options, sampler, text, called, dropped, steps, ticket };
+        let request = Request { prompt, options, sampler, text, called, dropped, steps, _ticket };
         self.engine.send(Job::Generate(Box::new(request)))?;
         Ok(TokenStream::new(source))
     }

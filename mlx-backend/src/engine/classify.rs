@@ -80,12 +80,18 @@ impl Classifying {
     }
 
     /// Reads a chunk of some prompts, and answers those that are read to their end; gives whether there are more.
-    pub(super) fn step(&mut self, model: &LoadedModel, prompts: &mut PromptCache) -> Result<bool> {
+    /// What it holds at a time takes `room` bytes at most, or is one prompt.
+    pub(super) fn step(
+        &mut self,
+        model: &LoadedModel,
+        prompts: &mut PromptCache,
+        room: usize,
+    ) -> Result<bool> {
         if self.reads_prefix(model, prompts)? {
             return Ok(true);
         }
         if self.reading.is_empty() {
-            self.pick(&*model.model);
+            self.pick(&*model.model, room);
         }
         if let Err(error) = catch(|| self.read(model)) {
             self.retry(error);
@@ -94,12 +100,14 @@ impl Classifying {
     }
 
     /// Takes prompts out of the queue, as many as go into one step.
-    fn pick(&mut self, model: &dyn LanguageModel) {
-        let mut tokens = 0;
+    fn pick(&mut self, model: &dyn LanguageModel, room: usize) {
+        let longest = self.request.labels.iter().map(Vec::len).max().unwrap_or(0);
+        let (mut tokens, mut bytes) = (0, 0_usize);
         while let Some((_, prompt)) = self.waiting.front() {
             let known = self.prefix.as_ref().map_or(0, |prefix| prefix.read.len());
             tokens += prompt.len() - known;
-            let full = self.reading.len() == MOST || tokens > TOGETHER || self.one_by_one;
+            bytes = bytes.saturating_add(model.cache_bytes(prompt.len() + longest));
+            let full = self.reading.len() == MOST || tokens > TOGETHER || bytes > room || self.one_by_one;
             if !self.reading.is_empty() && full {
                 return;
             }
@@ -121,6 +129,10 @@ impl Classifying {
             let found = if common.is_empty() { None } else { prompts.find(&with_next) };
             let (known, caches) = found.unwrap_or_else(|| (0, model.model.make_caches()));
             let (read, prompt) = (common[..known].to_vec(), common);
+            if !read.is_empty() {
+                // It may have been taken out whole.
+                prompts.insert(read.clone(), caches.clone(), None);
+            }
             self.prefix = Some(Half { index: 0, prompt, read, caches });
         }
         let Some(prefix) = &mut self.prefix else { return Ok(false) };
@@ -166,22 +178,17 @@ impl Classifying {
             }
         }
         read_together(&mut readings).map_err(from_models)?;
-        let is_read = |half: &Half, sequence: &Sequence<'_>| half.prompt.len() == sequence.tokens().len();
-        if self.reading.iter().zip(&sequences).all(|(half, sequence)| is_read(half, sequence)) {
-            let results = self.results(model, &sequences)?;
-            for (half, result) in self.reading.drain(..).zip(results) {
+        let mut unread = Vec::new();
+        for (mut half, sequence) in self.reading.drain(..).zip(sequences) {
+            if half.prompt.len() == sequence.tokens().len() {
+                let result = result(&self.request, model, &sequence);
                 let _ = self.request.answers.send(Ok((half.index, result)));
+            } else {
+                (half.read, half.caches) = sequence.into_parts().map_err(from_models)?;
+                unread.push(half);
             }
-            return Ok(());
         }
-        for (half, sequence) in self.reading.iter_mut().zip(sequences) {
-            // Logits would be lost, so the last token of one that is done is read again.
-            let mut sequence = sequence;
-            if is_read(half, &sequence) {
-                sequence.truncate(half.prompt.len() - 1).map_err(from_models)?;
-            }
-            (half.read, half.caches) = sequence.into_parts().map_err(from_models)?;
-        }
+        self.reading = unread;
         Ok(())
     }
 
@@ -197,89 +204,61 @@ impl Classifying {
             self.waiting.push_front((half.index, half.prompt));
         }
     }
+}
 
-    fn results(
-        &self,
-        model: &LoadedModel,
-        sequences: &[Sequence<'_>],
-    ) -> Result<Vec<BatchResult<Classification>>> {
-        let scores = self.scores(sequences)?;
-        Ok(sequences
-            .iter()
-            .zip(scores)
-            .map(|(sequence, scores)| self.result(model, sequence, scores))
-            .collect())
+fn result(
+    request: &ClassifyRequest,
+    model: &LoadedModel,
+    sequence: &Sequence<'_>,
+) -> BatchResult<Classification> {
+    let mut scores = Vec::with_capacity(request.labels.len());
+    for labels in request.labels.chunks(MOST) {
+        scores.extend(score(sequence, labels)?);
     }
+    let logits = sequence.logits();
+    let best = sampling::top_logprobs(logits, 1).map_err(from_models)?;
+    let Some(best) = best.first() else {
+        return Err(Error::new(ErrorKind::Backend, "the model gives no next token"));
+    };
+    let text = model.text.tokenizer().ok().and_then(|t| t.decode(&[best.token], true).ok());
+    let token = Token { logprob: Some(best.logprob), ..Token::new(best.token, text.unwrap_or_default()) };
+    Ok(Classification {
+        token,
+        scores,
+        logits: request.wants_logits.then(|| logits.to_vec()),
+        prompt_tokens: sequence.tokens().len(),
+    })
+}
 
-    fn result(
-        &self,
-        model: &LoadedModel,
-        sequence: &Sequence<'_>,
-        scores: Vec<f32>,
-    ) -> BatchResult<Classification> {
-        let logits = sequence.logits();
-        let best = sampling::top_logprobs(logits, 1).map_err(from_models)?;
-        let Some(best) = best.first() else {
-            return Err(Error::new(ErrorKind::Backend, "the model gives no next token"));
-        };
-        let text = model.text.tokenizer().ok().and_then(|t| t.decode(&[best.token], true).ok());
-        let token = Token { logprob: Some(best.logprob), ..Token::new(best.token, text.unwrap_or_default()) };
-        Ok(Classification {
-            token,
-            scores,
-            logits: self.request.wants_logits.then(|| logits.to_vec()),
-            prompt_tokens: sequence.tokens().len(),
-        })
-    }
-
-    /// Log-probabilities of the labels after each sequence: token by token, those of all sequences together.
-    fn scores(&self, sequences: &[Sequence<'_>]) -> Result<Vec<Vec<f32>>> {
-        let firsts: Vec<u32> = self.request.labels.iter().map(|label| label[0]).collect();
-        let first =
-            |sequence: &Sequence<'_>| sampling::logprobs(sequence.logits(), &firsts).map_err(from_models);
-        let mut scores: Vec<Vec<f32>> = sequences.iter().map(first).collect::<Result<_>>()?;
-
-        // Labels that begin with the same tokens share what has read those.
-        let mut branches: Vec<BTreeMap<&[u32], Sequence<'_>>> =
-            sequences.iter().map(|sequence| BTreeMap::from([(&[][..], sequence.clone())])).collect();
-        let longest = self.request.labels.iter().map(Vec::len).max().unwrap_or(0);
-        for depth in 1..longest {
-            let mut next: Vec<(usize, &[u32], Sequence<'_>)> = Vec::new();
-            for (index, branches) in branches.iter().enumerate() {
-                for (place, label) in
-                    self.request.labels.iter().enumerate().filter(|(_, label)| label.len() > depth)
-                {
-                    let seen = self.request.labels[..place]
-                        .iter()
-                        .any(|l| l.len() > depth && l[..depth] == label[..depth]);
-                    if let Some(parent) = branches.get(&label[..depth - 1]).filter(|_| !seen) {
-                        next.push((index, &label[..depth], parent.clone()));
-                    }
-                }
-            }
-            for some in next.chunks_mut(MOST) {
-                let mut readings: Vec<Reading<'_, '_>> = some
-                    .iter_mut()
-                    .map(|(_, path, sequence)| Reading {
-                        sequence,
-                        tokens: &path[depth - 1..],
-                        wants_logits: true,
-                    })
-                    .collect();
-                read_together(&mut readings).map_err(from_models)?;
-            }
-            branches = vec![BTreeMap::new(); sequences.len()];
-            for (index, path, sequence) in next {
-                for (score, label) in scores[index].iter_mut().zip(&self.request.labels) {
-                    if label.len() > depth && label[..depth] == *path {
-                        *score += sampling::logprob(sequence.logits(), label[depth]).map_err(from_models)?;
-                    }
-                }
-                branches[index].insert(path, sequence);
+/// Log-probabilities of labels after a sequence: token by token, those of all labels together.
+fn score(sequence: &Sequence<'_>, labels: &[Vec<u32>]) -> Result<Vec<f32>> {
+    let firsts: Vec<u32> = labels.iter().map(|label| label[0]).collect();
+    let mut scores = sampling::logprobs(sequence.logits(), &firsts).map_err(from_models)?;
+    // Labels that begin with the same tokens share what has read those.
+    let mut branches = BTreeMap::from([(&[][..], sequence.clone())]);
+    let longest = labels.iter().map(Vec::len).max().unwrap_or(0);
+    for depth in 1..longest {
+        let mut next: BTreeMap<&[u32], Sequence<'_>> = BTreeMap::new();
+        for label in labels.iter().filter(|label| label.len() > depth) {
+            if let (false, Some(parent)) =
+                (next.contains_key(&label[..depth]), branches.get(&label[..depth - 1]))
+            {
+                next.insert(&label[..depth], parent.clone());
             }
         }
-        Ok(scores)
+        let mut readings: Vec<Reading<'_, '_>> = next
+            .iter_mut()
+            .map(|(path, sequence)| Reading { sequence, tokens: &path[depth - 1..], wants_logits: true })
+            .collect();
+        read_together(&mut readings).map_err(from_models)?;
+        for (score, label) in scores.iter_mut().zip(labels).filter(|(_, label)| label.len() > depth) {
+            if let Some(sequence) = next.get(&label[..depth]) {
+                *score += sampling::logprob(sequence.logits(), label[depth]).map_err(from_models)?;
+            }
+        }
+        branches = next;
     }
+    Ok(scores)
 }
 
 /// A sequence that nothing is sampled from.

@@ -7,6 +7,7 @@ use mlx_core::{Array, DType};
 use mlx_models::sampling::{Sampler, SamplingConfig};
 use mlx_models::{LoadedModel, Recording, Sequence};
 
+use super::Shared;
 use super::scheduler::catch;
 use crate::error::from_models;
 
@@ -17,8 +18,8 @@ pub(crate) struct Inspection {
 }
 
 impl Inspection {
-    pub(super) fn answer(self, model: &LoadedModel) {
-        let snapshot = catch(|| snapshot(model, &self.prompt).map_err(from_models));
+    pub(super) fn answer(self, model: &LoadedModel, shared: &Shared) {
+        let snapshot = catch(|| snapshot(model, &self.prompt, shared));
         // Nobody waits any more, at worst.
         let _ = self.answer.send(snapshot);
     }
@@ -28,11 +29,27 @@ impl Inspection {
     }
 }
 
-fn snapshot(model: &LoadedModel, prompt: &[u32]) -> mlx_models::Result<AttentionSnapshot> {
+fn snapshot(model: &LoadedModel, prompt: &[u32], shared: &Shared) -> Result<AttentionSnapshot> {
+    let sequence = read(model, prompt, shared).map_err(from_models)?;
+    match sequence {
+        Some(sequence) => vectors(sequence).map_err(from_models),
+        None => Err(shared.closed()),
+    }
+}
+
+/// Reads the prompt with caches that record; `None` when the model was closed meanwhile.
+fn read<'m>(
+    model: &'m LoadedModel,
+    prompt: &[u32],
+    shared: &Shared,
+) -> mlx_models::Result<Option<Sequence<'m>>> {
     let caches = model.model.make_caches().into_iter().map(|cache| cache.recording()).collect();
     let sampler = Sampler::new(SamplingConfig::default(), 0)?;
     let mut sequence = Sequence::resume(&*model.model, sampler, Vec::new(), caches)?;
-    sequence.prefill(prompt, || true)?;
+    Ok(sequence.prefill(prompt, || !shared.is_closing())?.then_some(sequence))
+}
+
+fn vectors(sequence: Sequence<'_>) -> mlx_models::Result<AttentionSnapshot> {
     let (tokens, caches) = sequence.into_parts()?;
     let mut layers = Vec::with_capacity(caches.len());
     for cache in &caches {

@@ -76,6 +76,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     places: Arc<Places>,
+    queue: usize,
     /// `None` once closed; the engine then answers what waits, and ends.
     jobs: Mutex<Option<Sender<Job>>>,
     /// `None` once joined.
@@ -96,9 +97,10 @@ impl Engine {
             thread.map_err(|e| Error::new(ErrorKind::Backend, format!("no thread for the engine: {e}")))?;
         match loaded.recv() {
             Ok(Ok(loaded)) => {
-                let places = Places::new(loaded.limits.queue);
+                let queue = loaded.limits.queue;
+                let places = Places::new(queue.saturating_add(loaded.limits.slots));
                 let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
-                Ok((Engine { shared, places, jobs, thread }, loaded))
+                Ok((Engine { shared, places, queue, jobs, thread }, loaded))
             }
             failed => {
                 drop(jobs);
@@ -117,10 +119,10 @@ impl Engine {
         &self.shared
     }
 
-    /// A place in the queue.
+    /// A place for a request, to be kept until it has ended.
     pub(crate) fn ticket(&self) -> Result<Ticket> {
         self.places.take().ok_or_else(|| {
-            let message = format!("{} requests wait already; try again later", self.places.limit());
+            let message = format!("{} requests wait already; try again later", self.queue);
             Error::new(ErrorKind::Busy, message)
         })
     }

@@ -63,9 +63,13 @@ impl PromptCache {
         if tokens.len() < WORTHWHILE || bytes > self.limit {
             return;
         }
-        // Whoever could use a prefix can use the whole.
-        self.entries.retain(|entry| !tokens.starts_with(&entry.tokens));
-        self.entries.push(Entry { tokens, caches, checkpoint, bytes });
+        let new = Entry { tokens, caches, checkpoint, bytes };
+        // Whoever could use a prefix can use the whole, if that can go back so far.
+        self.entries.retain(|entry| {
+            let length = entry.tokens.len();
+            !new.tokens.starts_with(&entry.tokens) || new.usable(length) < length
+        });
+        self.entries.push(new);
         let mut total: usize = self.entries.iter().map(|entry| entry.bytes).sum();
         while total > self.limit {
             total -= self.entries.remove(0).bytes;
@@ -83,7 +87,7 @@ impl PromptCache {
             return None;
         }
         let entry = self.entries.remove(index);
-        if length == entry.tokens.len() {
+        if length == entry.tokens.len() && entry.checkpoint.is_none() {
             // The next turn of a conversation: it goes on in the same memory, and comes back when it ends.
             return Some((length, entry.caches));
         }
@@ -122,6 +126,7 @@ impl Entry {
             }
         }
         cache::truncate(&mut caches, length).ok()?;
+        caches.iter_mut().try_for_each(KvCache::fit).ok()?;
         Some(caches)
     }
 }

@@ -1,27 +1,22 @@
-//! Places for requests that wait.
+//! Places for requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many requests may wait, and how many do.
+/// How many requests there may be, those that run and those that wait, and how many there are.
 #[derive(Debug)]
 pub(crate) struct Places {
     limit: usize,
     taken: AtomicUsize,
 }
 
-/// A place in the queue, free again when this is dropped.
+/// A request's place, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Ticket(Arc<Places>);
 
 impl Places {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Places { limit, taken: AtomicUsize::new(0) })
-    }
-
-    /// How many requests may wait.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
     }
 
     /// Takes a place, if one is free.

@@ -50,12 +50,15 @@ pub(super) struct Scheduler<'m> {
     limits: Limits,
     shared: &'m Shared,
     arriving: &'m Receiver<Job>,
+    /// How many may run: as many as the caller asked for, until the device has no memory for so many.
+    slots: usize,
     /// In the order of their arrival.
     waiting: VecDeque<Request>,
     /// Had a slot, and gave its memory to others; these come before those that wait.
     parked: VecDeque<Generation<'m>>,
     running: Vec<Running<'m>>,
     classifying: VecDeque<Classifying>,
+    inspecting: VecDeque<Inspection>,
     /// The first waits until nothing runs, and nothing begins until then.
     changes: VecDeque<Change>,
     prompts: PromptCache,
@@ -92,10 +95,12 @@ impl<'m> Scheduler<'m> {
             limits,
             shared,
             arriving,
+            slots: limits.slots,
             waiting: waiting.requests,
             parked: VecDeque::new(),
             running: Vec::new(),
             classifying: VecDeque::new(),
+            inspecting: VecDeque::new(),
             changes: waiting.changes,
             prompts: PromptCache::new(limits.prompt_cache),
             steps: 0,
@@ -114,14 +119,20 @@ impl<'m> Scheduler<'m> {
             if self.running.is_empty()
                 && self.parked.is_empty()
                 && self.classifying.is_empty()
+                && self.inspecting.is_empty()
                 && let Some(change) = self.changes.pop_front()
             {
-                return Some((change, Waiting { requests: self.waiting, changes: self.changes }));
+                let (requests, changes) =
+                    (std::mem::take(&mut self.waiting), std::mem::take(&mut self.changes));
+                return Some((change, Waiting { requests, changes }));
             }
             self.admit();
             self.read_prompts();
             self.decode();
             self.classify();
+            if let Some(inspection) = self.inspecting.pop_front() {
+                inspection.answer(self.model, self.shared);
+            }
             if self.failures >= HOPELESS {
                 let message = format!("the engine gave up: {HOPELESS} requests in a row failed");
                 let error = Error::new(ErrorKind::Closed, message);
@@ -140,6 +151,7 @@ impl<'m> Scheduler<'m> {
             && self.waiting.is_empty()
             && self.parked.is_empty()
             && self.classifying.is_empty()
+            && self.inspecting.is_empty()
             && self.changes.is_empty();
         if idle {
             let _ = memory::clear_cache();
@@ -161,7 +173,7 @@ impl<'m> Scheduler<'m> {
         match job {
             Job::Generate(request) => self.waiting.push_back(*request),
             Job::Classify(request) => self.classifying.push_back(Classifying::new(request)),
-            Job::Inspect(inspection) => inspection.answer(self.model),
+            Job::Inspect(inspection) => self.inspecting.push_back(inspection),
             Job::Change(change) => self.changes.push_back(change),
         }
     }
@@ -173,6 +185,7 @@ impl<'m> Scheduler<'m> {
         }
         self.waiting.drain(..).for_each(|request| request.fail(error.clone()));
         self.classifying.drain(..).for_each(|classifying| classifying.request.fail(error));
+        self.inspecting.drain(..).for_each(|inspection| inspection.fail(error));
         self.changes.drain(..).for_each(|change| change.fail(error));
         for job in self.arriving.try_iter() {
             match job {
@@ -211,7 +224,7 @@ impl<'m> Scheduler<'m> {
 
     /// Gives free slots to those that wait, as far as there is memory for what they will have read and a little more.
     fn admit(&mut self) {
-        while self.running.len() < self.limits.slots {
+        while self.running.len() < self.slots {
             let next = self.parked.front().map(Generation::len);
             let first = self.waiting.front().filter(|_| self.changes.is_empty());
             let Some(tokens) = next.or_else(|| first.map(|request| request.prompt.len())) else { return };
@@ -221,6 +234,10 @@ impl<'m> Scheduler<'m> {
             let generation = match self.parked.pop_front() {
                 Some(generation) => generation,
                 None => match self.waiting.pop_front() {
+                    Some(request) if self.never_fits(request.prompt.len()) => {
+                        request.fail(self.too_large(request.prompt.len()));
+                        continue;
+                    }
                     Some(request) => self.begin(request),
                     None => return,
                 },
@@ -238,6 +255,19 @@ impl<'m> Scheduler<'m> {
         });
         let sequence = resumed.unwrap_or_else(|| Sequence::new(model, sampler));
         Generation::new(request, sequence)
+    }
+
+    /// Whether the caches of a sequence of so many tokens are too large even alone.
+    fn never_fits(&self, tokens: usize) -> bool {
+        self.model.model.cache_bytes(tokens) > self.limits.kv_cache
+    }
+
+    fn too_large(&self, tokens: usize) -> Error {
+        let (bytes, limit) = (self.model.model.cache_bytes(tokens), self.limits.kv_cache);
+        let message = format!(
+            "the KV cache of {tokens} tokens takes {bytes} bytes; the model was loaded with room for {limit}"
+        );
+        Error::new(ErrorKind::OutOfMemory, message)
     }
 
     /// Bytes that the caches of what runs take, with those of `another` sequence of so many tokens.
@@ -306,12 +336,8 @@ impl<'m> Scheduler<'m> {
         while self.cache_bytes(None) > self.limits.kv_cache {
             let Some(mut running) = self.running.pop() else { return };
             if self.running.is_empty() {
-                let (tokens, limit) = (running.generation.len(), self.limits.kv_cache);
-                let bytes = self.model.model.cache_bytes(tokens);
-                let message = format!(
-                    "the KV cache of {tokens} tokens takes {bytes} bytes; the model was loaded with room for {limit}"
-                );
-                running.generation.request.fail(Error::new(ErrorKind::OutOfMemory, message));
+                let error = self.too_large(running.generation.len());
+                running.generation.request.fail(error);
                 return;
             }
             running.generation.restart();
@@ -338,10 +364,15 @@ impl<'m> Scheduler<'m> {
                     let running = &mut self.running[*index];
                     let unread = &mut running.generation.unread;
                     unread.drain(..unread.len().min(PREFILL_CHUNK));
+                    if picked.len() > 1 {
+                        running.generation.failures = 0;
+                    }
                     if unread.is_empty() && running.in_prompt {
                         running.in_prompt = false;
                         running.generation.alone = false;
-                        if running.generation.request.options.prompt_cache {
+                        let request = &running.generation.request;
+                        let is_prompt = running.generation.sequence.tokens().len() == request.prompt.len();
+                        if request.options.prompt_cache && self.limits.prompt_cache > 0 && is_prompt {
                             running.checkpoint = Checkpoint::of(&running.generation.sequence);
                         }
                     }
@@ -349,17 +380,28 @@ impl<'m> Scheduler<'m> {
             }
             // Who is to blame shows when each is read by itself, from the start: a failure leaves caches in any state.
             Err(error) => {
+                // What can be had again is given up first.
+                self.prompts.clear();
+                let _ = memory::clear_cache();
+                if error.kind() == ErrorKind::OutOfMemory && picked.len() > 1 {
+                    self.slots = picked.len() - 1;
+                }
+                let mut gave_up = false;
                 for index in picked.iter().rev() {
                     let running = &mut self.running[*index];
                     running.generation.failures += 1;
                     if picked.len() == 1 || running.generation.failures >= MAX_FAILURES {
-                        self.failures += 1;
+                        gave_up = true;
                         self.end(*index, Err(error.clone()));
                     } else {
                         running.generation.restart();
                         running.generation.alone = true;
                         running.in_prompt = true;
                     }
+                }
+                self.failures += u32::from(gave_up);
+                while self.running.len() > self.slots {
+                    self.parked.extend(self.running.pop().map(|running| running.generation));
                 }
             }
         }
@@ -390,7 +432,8 @@ impl<'m> Scheduler<'m> {
     /// Does a part of the oldest call of `classify`.
     fn classify(&mut self) {
         let Some(classifying) = self.classifying.front_mut() else { return };
-        let outcome = catch(|| classifying.step(self.model, &mut self.prompts));
+        let room = self.limits.kv_cache;
+        let outcome = catch(|| classifying.step(self.model, &mut self.prompts, room));
         match outcome {
             // The next step allocates much the same again.
             Ok(true) => {
@@ -408,6 +451,15 @@ impl<'m> Scheduler<'m> {
             }
         }
         let _ = memory::clear_cache();
+    }
+}
+
+/// A panic outside of a step: whoever waits is told why, before what he waits on is gone.
+impl Drop for Scheduler<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.give_up(&Error::new(ErrorKind::Closed, "the engine panicked"));
+        }
     }
 }
 

@@ -32,9 +32,7 @@ pub(crate) struct Generation<'m> {
 
 impl<'m> Generation<'m> {
     /// Begins a request whose sequence has read the first tokens of the prompt already, or none.
-    pub(crate) fn new(mut request: Request, sequence: Sequence<'m>) -> Self {
-        // It waits no longer.
-        request.ticket = None;
+    pub(crate) fn new(request: Request, sequence: Sequence<'m>) -> Self {
         let cached = sequence.tokens().len();
         Generation {
             unread: request.prompt[cached..].to_vec(),

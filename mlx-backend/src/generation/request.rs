@@ -26,8 +26,8 @@ pub(crate) struct Request {
     pub(crate) steps: Sender<Result<Step>>,
     /// What makes text of its tokens.
     pub(crate) text: TextStream,
-    /// Its place in the queue, until a slot is free.
-    pub(crate) ticket: Option<Ticket>,
+    /// Its place, until it has ended.
+    pub(crate) _ticket: Ticket,
 }
 
 impl Request {

@@ -1,9 +1,9 @@
 //! `mlx chat`: a conversation in the terminal.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use inference_api::{CancelToken, Chat, GenerateOptions, LoadOptions, Message, TextModel};
+use inference_api::{CancelToken, Chat, GenerateMetrics, GenerateOptions, LoadOptions, Message, TextModel};
 
 use crate::args::DeviceArg;
 use crate::failure::Failure;
@@ -70,8 +70,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             "/clear" => chat = begin(),
             said => {
                 chat.messages.push(Message::user(said));
-                let reply = answer(&*model, &chat, &options, &stop)?;
-                chat.messages.push(reply);
+                match answer(&*model, &chat, &options, &stop) {
+                    Ok(reply) => chat.messages.push(reply),
+                    Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
+                    // The conversation is not lost with a turn.
+                    Err(Failure::Message(message)) => {
+                        chat.messages.pop();
+                        progress::note(&format!("mlx: {message}; /clear begins anew"));
+                    }
+                }
             }
         }
     }
@@ -86,7 +93,24 @@ fn answer(
     stop: &StopButton,
 ) -> Result<Message, Failure> {
     let options = options.clone().with_cancel(stop.arm());
-    let mut stream = model.chat(chat.clone(), &options)?;
+    let reply = stream(model, chat, &options);
+    stop.disarm();
+    // Ends the line of a reply that broke off, too.
+    output::write("\n")?;
+    let (reply, metrics) = reply?;
+    if let Some(metrics) = metrics.filter(|_| std::io::stderr().is_terminal()) {
+        progress::note(&format!("\x1b[2m{metrics}\x1b[0m"));
+    }
+    Ok(reply)
+}
+
+/// The reply, printed, and what it cost.
+fn stream(
+    model: &dyn TextModel,
+    chat: &Chat,
+    options: &GenerateOptions,
+) -> Result<(Message, Option<GenerateMetrics>), Failure> {
+    let mut stream = model.chat(chat.clone(), options)?;
     let shows_reasoning = std::io::stdout().is_terminal();
     let mut reply = Message::assistant("");
     for token in &mut stream {
@@ -104,13 +128,7 @@ fn answer(
         output::write(&token.text)?;
         reply.content += &token.text;
     }
-    stop.disarm();
-    output::write("\n")?;
-    if let Some(metrics) = stream.metrics().filter(|_| std::io::stderr().is_terminal()) {
-        // The text is out; nobody reading the numbers is no failure.
-        let _ = writeln!(std::io::stderr(), "\x1b[2m{metrics}\x1b[0m");
-    }
-    Ok(reply)
+    Ok((reply, stream.metrics()))
 }
 
 /// What Ctrl-C does: it cancels the reply that is being made, or ends the program when there is none.

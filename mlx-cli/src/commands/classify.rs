@@ -16,7 +16,7 @@ const AT_ONCE: usize = 64;
 ///
 /// The prompt is the line, or what --template makes of it. Where the model has a chat template, it is what a user says;
 /// --raw continues the bare text. A label stands behind the prompt, after a space unless one is there or the prompt is a
-/// chat. Each line gives one line: its label, the label's probability among the labels, and the line.
+/// chat. Each line but blank ones gives one line: its label, the label's probability among the labels, and the line.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
     mlx classify --model gemma-3-270m --labels finance,sports,science --template 'Text: {}\\nTopic:' < lines.txt")]

@@ -45,6 +45,12 @@ impl<R: Rows> Buffers<R> {
         }
     }
 
+    /// Cuts off the spare room.
+    pub(super) fn fit(&mut self) -> Result<()> {
+        (self.keys, self.values) = (self.keys.part(0, self.end)?, self.values.part(0, self.end)?);
+        Ok(())
+    }
+
     /// Writes into the spare room.
     fn append(&self, keys: &R, values: &R, length: i32, kept: i32) -> Result<(Self, [R; 2])> {
         let (start, end) = (self.end - kept, self.end + length);

@@ -313,6 +313,21 @@ impl KvCache {
     }
 }
 
+impl KvCache {
+    /// Gives up the room behind what is held, where there is no window: whoever goes on copies what is held and no more. For a
+    /// prefix of something much longer.
+    ///
+    /// # Errors
+    /// When it cannot be cut.
+    pub fn fit(&mut self) -> Result<()> {
+        match &mut self.store {
+            Some(Store::Plain(buffers)) if self.window.is_none() => buffers.fit(),
+            Some(Store::Packed(buffers)) if self.window.is_none() => buffers.fit(),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Default for KvCache {
     fn default() -> Self {
         Self::new()
