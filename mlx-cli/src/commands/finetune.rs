@@ -90,7 +90,7 @@ struct RateArgs {
     /// The learning rate, the highest where it changes.
     #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative)]
     lr: f64,
-    /// How the learning rate falls after the warm-up, to 0 at the last step.
+    /// How the learning rate falls after the warm-up, to 0 behind the last step.
     #[arg(long, default_value = "constant")]
     schedule: ScheduleArg,
     /// Steps in which the learning rate rises from 0.
@@ -128,7 +128,7 @@ struct AdapterArgs {
     #[arg(long)]
     adapter_dtype: Option<DTypeArg>,
     /// Begin with the adapter of this folder, mlx-lm's or PEFT's, in place of a new one.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_dropout", "lora_targets",
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["fine_tune_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets",
         "lora_layers", "adapter_dtype"])]
     init_adapter: Option<PathBuf>,
 }
@@ -184,11 +184,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if !train.is_file() {
         return Err(Failure::new(format!("--data {}: no train.jsonl is in it", args.data.display())));
     }
-    if !args.resume && (state.exists() || args.adapter_out.join("adapters.safetensors").exists()) {
-        return Err(Failure::new(format!(
-            "--adapter-out {}: an adapter is there already; --resume goes on with it, and another folder begins anew",
-            args.adapter_out.display()
-        )));
+    let (has_state, has_adapter) = (state.exists(), args.adapter_out.join("adapters.safetensors").exists());
+    let there = match (args.resume, has_state, has_adapter) {
+        (false, true, _) => {
+            "a run is there already; --resume goes on with it, and another folder begins anew"
+        }
+        (_, false, true) => {
+            "an adapter is there without the state of its training; --init-adapter begins with it, in another folder"
+        }
+        _ => "",
+    };
+    if !there.is_empty() {
+        return Err(Failure::new(format!("--adapter-out {}: {there}", args.adapter_out.display())));
     }
     let path = progress::locate(&args.model)?;
     match args.device {
@@ -240,8 +247,14 @@ impl Run<'_> {
         let state = self.args.adapter_out.join(STATE_FILE);
         if self.args.resume && state.exists() {
             self.trainer.load_state(&state, &self.settings)?;
-            progress::note(&format!("going on after step {}", self.trainer.steps()));
-            return Ok(());
+            match self.trainer.steps() {
+                steps if steps >= self.args.iters => {
+                    progress::note(&format!("step {steps} was taken already, of {}", self.args.iters));
+                }
+                steps => progress::note(&format!("going on after step {steps}")),
+            }
+            // A kill between the two files leaves the adapter of an earlier state.
+            return self.save();
         }
         if self.args.resume {
             progress::note(&format!("{}: no state is there yet, so this is step 1", state.display()));
@@ -282,9 +295,7 @@ impl Run<'_> {
                 Ok(report) => report,
                 Err(error) => {
                     // The trainer has gone back to the last good state.
-                    if self.trainer.steps() > 0 {
-                        self.save()?;
-                    }
+                    self.save()?;
                     return Err(error.into());
                 }
             };
@@ -292,7 +303,8 @@ impl Run<'_> {
             let valid =
                 if last || report.step.is_multiple_of(args.eval_every) { self.validate()? } else { None };
             reporter.step(&report, first.take(), valid)?;
-            if last || report.step.is_multiple_of(args.save_every) {
+            // What made a loss that is no number is not what to go on from.
+            if last || report.step.is_multiple_of(args.save_every) && !report.skipped {
                 self.save()?;
             }
         }
@@ -335,6 +347,19 @@ fn read_data(args: &Args, path: &Path, loaded: &LoadedModel) -> Result<[Option<D
 fn make_adapter(args: &AdapterArgs, loaded: &mut LoadedModel, seed: u64) -> Result<Adapter, Failure> {
     if let Some(folder) = &args.init_adapter {
         return Ok(adapter::load(&mut *loaded.model, folder)?);
+    }
+    if matches!(args.fine_tune_type, KindArg::Full) {
+        let of_adapters = [
+            ("--lora-rank", args.lora_rank.is_some()),
+            ("--lora-alpha", args.lora_alpha.is_some()),
+            ("--lora-dropout", args.lora_dropout.is_some()),
+            ("--adapter-dtype", args.adapter_dtype.is_some()),
+        ];
+        if let Some((option, _)) = of_adapters.iter().find(|(_, is_given)| *is_given) {
+            return Err(Failure::new(format!(
+                "{option}: there is no adapter with --fine-tune-type full; leave it out"
+            )));
+        }
     }
     let defaults = AdapterOptions::default();
     let rank = args.lora_rank.unwrap_or(defaults.rank);
@@ -402,21 +427,26 @@ fn settings(args: &Args, loaded: &LoadedModel, adapter: &Adapter) -> Map<String,
     set("model", json!(loaded.model.model_type()));
     set("parameters", json!(shape.parameters));
     set("weights", json!(loaded.quantization));
+    set("weight bytes", json!(shape.weight_bytes));
+    set("dtype", json!(shape.dtype.to_string()));
     set("batch-size", json!(args.batch_size));
     set("grad-accumulation", json!(args.grad_accumulation));
-    set("lr", json!(args.rate.lr));
+    // As text, which is read back as it was written.
+    set("lr", json!(args.rate.lr.to_string()));
     set("warmup", json!(args.rate.warmup));
     let schedule = args.rate.schedule.to_possible_value();
     set("schedule", json!(schedule.as_ref().map(|value| value.get_name())));
     // Where the rate falls, each step's depends on how many there are.
     let falls = !matches!(args.rate.schedule, ScheduleArg::Constant);
     set("iters", if falls { json!(args.iters) } else { Value::Null });
-    set("weight-decay", json!(args.rate.weight_decay));
-    set("max-grad-norm", json!(args.rate.max_grad_norm));
+    set("weight-decay", json!(args.rate.weight_decay.to_string()));
+    set("max-grad-norm", json!(args.rate.max_grad_norm.map(|norm| norm.to_string())));
     set("fine-tune-type", json!(adapter.kind.name()));
     set("lora-rank", json!(adapter.rank));
     set("lora scale", json!(adapter.scale.to_string()));
     set("lora-dropout", json!(adapter.dropout.to_string()));
+    set("lora-targets", json!(args.adapter.lora_targets));
+    set("lora-layers", json!(args.adapter.lora_layers));
     set("init-adapter", json!(args.adapter.init_adapter.as_ref().map(|path| path.display().to_string())));
     set("seed", json!(args.seed));
     settings

@@ -22,7 +22,7 @@ const PICKLE: &str = "adapter_model.bin";
 const PREFIX: &str = "base_model.model.";
 
 /// Fields that ask for something that is not supported unless they have one of these values.
-const USUAL: [(&str, &[&str]); 9] = [
+const USUAL: [(&str, &[&str]); 11] = [
     ("bias", &["\"none\""]),
     ("fan_in_fan_out", &["false"]),
     ("modules_to_save", &["null", "[]"]),
@@ -32,6 +32,9 @@ const USUAL: [(&str, &[&str]); 9] = [
     ("trainable_token_indices", &["null"]),
     ("layer_replication", &["null"]),
     ("target_parameters", &["null", "[]"]),
+    ("alora_invocation_tokens", &["null"]),
+    // Others begin with a base that they change.
+    ("init_lora_weights", &["true", "false", "null", "\"gaussian\"", "\"orthogonal\"", "\"eva\""]),
 ];
 
 pub(super) fn read(folder: &Path, config: &Path, json: &Value) -> Result<Stored> {
@@ -116,6 +119,9 @@ pub(super) fn read(folder: &Path, config: &Path, json: &Value) -> Result<Stored>
     }
     if maps.is_empty() {
         return Err(refuse(path, "there is no tensor in it"));
+    }
+    if flag("use_dora") && kind != AdapterKind::Dora {
+        return Err(refuse(path, "use_dora is set, and there are no magnitude vectors"));
     }
     let largest = maps.values().filter_map(|matrices| matrices.a.shape().get(1)).max();
     let scale = largest.map_or(1.0, |rank| scale(*rank));

@@ -149,7 +149,12 @@ impl Conversation<'_> {
                 return Ok(None);
             }
             // What opens a reply may be longer than what stands before one, such as by an empty line of thought.
-            spans.push((common(whole, &before), after.len()));
+            let (start, end) = (common(whole, &before), after.len());
+            // A turn that the template leaves out has no place in the whole.
+            if start > end || spans.last().is_some_and(|(_, last)| start < *last) {
+                return Ok(None);
+            }
+            spans.push((start, end));
         }
         Ok(Some(spans))
     }

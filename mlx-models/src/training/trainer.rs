@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mlx_core::nn::{self, lora};
 use mlx_core::optim::{AdamW, AdamWConfig, Optimizer, Schedule, clip_grad_norm};
-use mlx_core::{Array, eval, kernels, memory, random};
+use mlx_core::{Array, DType, eval, kernels, memory, random};
 
 use super::curve::Curve;
 use super::data::{DataSet, Row};
@@ -184,7 +184,11 @@ impl Trainer {
     /// As there, and when there is no row of a number.
     pub fn step_with(&mut self, rows: &[usize]) -> Result<StepReport> {
         let start = Instant::now();
-        let rows: Vec<&Row> = rows.iter().filter_map(|row| self.data.rows.get(*row)).collect();
+        let row = |row: &usize| {
+            let missing = || format!("row {row} of {}", self.data.rows.len());
+            self.data.rows.get(*row).ok_or_else(|| Error::Training { message: missing() })
+        };
+        let rows: Vec<&Row> = rows.iter().map(row).collect::<Result<_>>()?;
         if rows.is_empty() {
             return Err(Error::Training { message: "a step without rows".to_owned() });
         }
@@ -205,8 +209,17 @@ impl Trainer {
             self.skipped += 1;
         } else {
             self.skipped = 0;
-            self.optimizer.step(&mut *self.model, &gradients, learning_rate)?;
-            self.optimizer.eval(&*self.model)?;
+            let moved = self
+                .optimizer
+                .step(&mut *self.model, &gradients, learning_rate)
+                .and_then(|()| self.optimizer.eval(&*self.model));
+            if let Err(error) = moved {
+                if let Some(good) = &self.good {
+                    nn::update(&mut *self.model, good.parameters.clone())?;
+                    self.optimizer = good.optimizer.clone();
+                }
+                return Err(error.into());
+            }
         }
         drop(gradients);
         if memory::cache_memory()? > MAX_CACHE {
@@ -259,6 +272,8 @@ impl Trainer {
             }
             let ([_, part], gradients) = result?;
             for (name, gradient) in gradients {
+                // Sums of 16 bits would lose what the later batches add.
+                let gradient = if batches.len() > 1 { gradient.as_type(DType::F32)? } else { gradient };
                 let sum = match sums.remove(&name) {
                     Some(sum) => sum.add(&gradient)?,
                     None => gradient,
