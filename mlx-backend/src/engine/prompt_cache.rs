@@ -127,6 +127,8 @@ impl Entry {
         }
         cache::truncate(&mut caches, length).ok()?;
         caches.iter_mut().try_for_each(KvCache::fit).ok()?;
+        // Now, so that the memory that it was cut from can go when its owner does.
+        mlx_core::eval(&caches.iter().flat_map(KvCache::arrays).collect::<Vec<_>>()).ok()?;
         Some(caches)
     }
 }

@@ -45,9 +45,10 @@ impl<R: Rows> Buffers<R> {
         }
     }
 
-    /// Cuts off the spare room.
+    /// Moves what is held into buffers of their own.
     pub(super) fn fit(&mut self) -> Result<()> {
-        (self.keys, self.values) = (self.keys.part(0, self.end)?, self.values.part(0, self.end)?);
+        let moved = |rows: &R| R::joined([&rows.part(0, self.end)?], room(self.end));
+        (self.keys, self.values) = (moved(&self.keys)?, moved(&self.values)?);
         Ok(())
     }
 

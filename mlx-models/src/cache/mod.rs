@@ -314,11 +314,12 @@ impl KvCache {
 }
 
 impl KvCache {
-    /// Gives up the room behind what is held, where there is no window: whoever goes on copies what is held and no more. For a
-    /// prefix of something much longer.
+    /// Moves what is held into memory of its own, with a little room, where there is no window: whoever goes on would copy the
+    /// whole memory otherwise, which may be that of something much longer. It is not computed yet; evaluate
+    /// [`arrays`](Self::arrays).
     ///
     /// # Errors
-    /// When it cannot be cut.
+    /// When it cannot be built.
     pub fn fit(&mut self) -> Result<()> {
         match &mut self.store {
             Some(Store::Plain(buffers)) if self.window.is_none() => buffers.fit(),
