@@ -146,6 +146,7 @@ fn two_thousand_requests_of_all_lengths_leave_memory_where_it_was() {
     alone("two_thousand_requests_of_all_lengths_leave_memory_where_it_was", || {
         let folder = Folder::new().with_config("max_position_embeddings", 1024);
         let options = LoadOptions::default().with_parallel_slots(4).with_prompt_cache_bytes(PROMPTS);
+        let empty = memory::live_arrays();
         let model: std::sync::Arc<dyn TextModel> = load_with(folder.path(), &options).unwrap().into();
         let weights = memory::active_memory().unwrap();
         // 500 lengths, and every third request is dropped in the middle.
@@ -174,10 +175,12 @@ fn two_thousand_requests_of_all_lengths_leave_memory_where_it_was() {
         let (live, _) = round(0);
         for number in 1..4 {
             let (now, cached) = round(number);
-            assert!(now <= live + live / 5, "round {number}: {now} arrays, {live} after the first");
+            // Short prompts that are kept have as many arrays as long ones, so their number varies; each request leaving one
+            // behind would be 500 a round.
+            assert!(now <= live + 400, "round {number}: {now} arrays, {live} after the first");
             assert!(cached < 1 << 20, "round {number}: {cached} bytes kept for reuse");
         }
         model.close().unwrap();
-        assert_eq!(memory::active_memory().unwrap(), 0);
+        assert_eq!(measure(), (empty, 0));
     });
 }
