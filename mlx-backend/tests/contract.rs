@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{EOS, Folder, PROMPT, data, expected_ids, load, load_with, tokens};
 use inference_api::{
-    CancelToken, Completion, ErrorKind, FinishReason, GenerateOptions, LoadOptions, Prompt, TextModel,
-    TokenStream,
+    CancelToken, ClassifyOptions, Completion, ErrorKind, FinishReason, GenerateOptions, LoadOptions, Prompt,
+    TextModel, TokenStream,
 };
 use mlx_models::Tokenizer;
 
@@ -489,7 +489,7 @@ impl Choices {
     }
 }
 
-/// One client: it reads, cancels and drops as it likes until the model is closed; gives how many streams it had.
+/// One client: it reads, cancels, drops and classifies as it likes until the model is closed; gives what it asked for.
 fn client(model: &dyn TextModel, number: u64) -> u32 {
     let mut choices = Choices(number * 0x9E37_79B9 + 1);
     for streams in 0.. {
@@ -502,6 +502,19 @@ fn client(model: &dyn TextModel, number: u64) -> u32 {
             .with_logprobs(choices.below(2) == 0)
             .with_stop(["ab", "好", "yz"][choices.below(3) as usize])
             .with_cancel(cancel.clone());
+        if choices.below(8) == 0 {
+            let options = ClassifyOptions::default().with_labels(["ab", "xyz"]).with_cancel(cancel.clone());
+            if choices.below(3) == 0 {
+                cancel.cancel();
+            }
+            match model.classify(vec!["abc".into(), vec![2; 40].into()], &options) {
+                Ok(results) => assert!(results.iter().all(Result::is_ok)),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Closed | ErrorKind::Cancelled), "{error}")
+                }
+            }
+            continue;
+        }
         let prompt = match choices.below(3) {
             0 => Prompt::from("abc xyz"),
             length => Prompt::Tokens(vec![2; 1 + 90 * length as usize]),
@@ -538,7 +551,7 @@ fn client(model: &dyn TextModel, number: u64) -> u32 {
 fn many_clients_and_a_close() {
     in_time(|| {
         let model: Arc<dyn TextModel> = load(Folder::new().with_text().path()).into();
-        let clients: Vec<_> = (0..16)
+        let clients: Vec<_> = (0..64)
             .map(|number| {
                 let model = Arc::clone(&model);
                 thread::spawn(move || client(&*model, number))
@@ -547,6 +560,6 @@ fn many_clients_and_a_close() {
         thread::sleep(Duration::from_millis(1000));
         model.close().unwrap();
         let streams: u32 = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        assert!(streams >= 16, "{streams} streams in all");
+        assert!(streams >= 64, "{streams} streams in all");
     });
 }
