@@ -32,8 +32,8 @@
 //! - **Memory**: the KV caches of running requests stay below `kv_cache_bytes` (half of free memory). Where they would grow
 //!   beyond, the youngest request gives its room away, and reads its tokens again when there is some.
 //! - **Failures**: when a step of several requests fails, by an error of the device or a panic, each of them is read again by
-//!   itself, and only one that fails by itself, or three times, ends with the error. Eight such ends in a row, and the
-//!   model is closed, which everybody is told.
+//!   itself, and only one that fails by itself, or three times, ends with the error; where there was no memory for all of
+//!   them, half as many run from then on. Eight such ends in a row, and the model is closed, which everybody is told.
 //! - **Inspection** of a prompt's attention reads it in one go, and everybody else waits for that.
 //! - **Closing** ends what runs and what waits with [`ErrorKind::Closed`](inference_api::ErrorKind::Closed).
 //!

@@ -7,6 +7,8 @@ mod limits;
 mod prompt_cache;
 mod queue;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

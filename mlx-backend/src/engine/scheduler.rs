@@ -383,13 +383,15 @@ impl<'m> Scheduler<'m> {
                 // What can be had again is given up first.
                 self.prompts.clear();
                 let _ = memory::clear_cache();
-                if error.kind() == ErrorKind::OutOfMemory && picked.len() > 1 {
-                    self.slots = picked.len() - 1;
+                // That there is no memory for so many is none's fault, and fewer are next.
+                let too_many = error.kind() == ErrorKind::OutOfMemory && picked.len() > 1;
+                if too_many {
+                    self.slots = picked.len() / 2;
                 }
                 let mut gave_up = false;
                 for index in picked.iter().rev() {
                     let running = &mut self.running[*index];
-                    running.generation.failures += 1;
+                    running.generation.failures += u32::from(!too_many);
                     if picked.len() == 1 || running.generation.failures >= MAX_FAILURES {
                         gave_up = true;
                         self.end(*index, Err(error.clone()));
@@ -401,7 +403,8 @@ impl<'m> Scheduler<'m> {
                 }
                 self.failures += u32::from(gave_up);
                 while self.running.len() > self.slots {
-                    self.parked.extend(self.running.pop().map(|running| running.generation));
+                    let Some(running) = self.running.pop() else { break };
+                    self.parked.push_front(running.generation);
                 }
             }
         }
