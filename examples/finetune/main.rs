@@ -9,13 +9,13 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mlx_core::optim::{AdamWConfig, Decay, Schedule};
 use mlx_models::adapter::{self, AdapterOptions};
+use mlx_models::chat::{Conversation, Turn};
 use mlx_models::sampling::{Sampler, SamplingConfig};
 use mlx_models::training::{DataOptions, DataSet, Trainer, TrainingOptions};
 use mlx_models::{LanguageModel, Sequence, TextTools};
-use serde_json::{Map, json};
 
 const MODEL: &str = "smollm2-135m-instruct";
 const STEPS: u64 = 40;
@@ -73,15 +73,12 @@ fn main() -> Result<()> {
 /// What a model answers to the sentences, taking the most probable token each time.
 fn say(model: &dyn LanguageModel, text: &TextTools, when: &str) -> Result<()> {
     println!("{when}:");
-    let (tokenizer, template) = (text.tokenizer()?, text.chat_template.as_ref());
+    let (tokenizer, template) = (text.tokenizer()?, text.chat_template.as_ref().context("no chat template")?);
     for sentence in SENTENCES {
-        let messages = json!([{"role": "user", "content": tokenizer.guard(sentence)}]);
-        let prompt = match template {
-            Some(template) => template.render(&messages, true, &Map::new())?,
-            None => sentence.to_owned(),
-        };
+        let said = Conversation { turns: vec![Turn::new("user", sentence)], ..Conversation::default() };
+        let prompt = said.prompt(template, tokenizer)?.tokens;
         let mut sequence = Sequence::new(model, Sampler::new(SamplingConfig::default(), 0)?);
-        sequence.prefill(&tokenizer.encode_prompt(&prompt)?, || true)?;
+        sequence.prefill(&prompt, || true)?;
         let mut reply = Vec::new();
         while reply.len() < 24 {
             let token = sequence.sample()?.token;

@@ -89,7 +89,7 @@ pub trait TextModel: Send + Sync {
         prompts: Vec<Prompt>,
         options: &ClassifyOptions,
     ) -> Result<Vec<BatchResult<Classification>>> {
-        let (_, _) = (prompts, options);
+        let _ = (prompts, options);
         Err(Error::new(
             ErrorKind::Unsupported,
             format!("a model of {} does not classify", self.info().backend),

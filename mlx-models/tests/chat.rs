@@ -5,42 +5,16 @@
 //! The prompts need templates. SmolLM2's comes with its packaged GGUF file; where `CHAT_TEMPLATES` names a folder that
 //! has the others as `NAME.jinja`, as in CI, they are tested as well, with SmolLM2's tokenizer.
 
+mod chat_corpus;
 mod real;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chat_corpus::{Corpus, Model, Render, corpus};
 use mlx_models::chat::{CallMade, Conversation, Tool, Turn};
 use mlx_models::reply::{Parser, Part, Reasoning, ReplyStyle, ToolDialect};
 use mlx_models::{ChatTemplate, Checkpoint, Error, TextTools, Tokenizer};
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
-#[derive(Deserialize)]
-struct Corpus {
-    conversations: BTreeMap<String, Value>,
-    models: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    name: String,
-    tokens: BTreeMap<String, String>,
-    renders: Vec<Render>,
-}
-
-#[derive(Deserialize)]
-struct Render {
-    conversation: String,
-    variables: Map<String, Value>,
-    /// Absent where the reference raised an error.
-    expected: Option<String>,
-    error: Option<String>,
-}
-
-fn corpus() -> Corpus {
-    serde_json::from_str(include_str!("data/chat_template_models.json")).unwrap()
-}
+use serde_json::Value;
 
 /// The text of a field, if it is one or absent; nothing if it is something else.
 fn text(map: &Value, name: &str) -> Option<Option<String>> {

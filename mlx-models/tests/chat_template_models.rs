@@ -5,48 +5,15 @@
 //! `CHAT_TEMPLATES` names a folder that has them as `NAME.jinja`, and `REFERENCE_TOKENIZERS` one with the folders `qwen3`
 //! and `gemma3`, as in CI, they are tested as well.
 
+mod chat_corpus;
 mod real;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chat_corpus::{Corpus, Model, Render, corpus};
 use mlx_models::gguf::GgufFile;
 use mlx_models::{ChatTemplate, Error};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-
-#[derive(Deserialize)]
-struct Corpus {
-    conversations: BTreeMap<String, Value>,
-    models: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    name: String,
-    /// Of the template.
-    sha256: String,
-    tokens: BTreeMap<String, String>,
-    renders: Vec<Render>,
-}
-
-#[derive(Deserialize)]
-struct Render {
-    conversation: String,
-    variables: Map<String, Value>,
-    /// Absent where the reference raised an error.
-    expected: Option<String>,
-    error: Option<String>,
-}
-
-fn corpus() -> Corpus {
-    let text = match std::env::var("CHAT_TEMPLATE_MODELS") {
-        Ok(path) => std::fs::read_to_string(path).unwrap(),
-        Err(_) => include_str!("data/chat_template_models.json").to_owned(),
-    };
-    serde_json::from_str(&text).unwrap()
-}
 
 /// Renders every conversation, and prints what differs.
 fn differences(template: &ChatTemplate, model: &Model, corpus: &Corpus) -> usize {

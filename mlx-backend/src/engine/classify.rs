@@ -7,15 +7,12 @@ use inference_api::{BatchResult, CancelToken, Classification, Error, ErrorKind, 
 use mlx_models::sampling::{self, Sampler, SamplingConfig};
 use mlx_models::{KvCache, LanguageModel, LoadedModel, PREFILL_CHUNK, Reading, Sequence, read_together};
 
-use super::prompt_cache::PromptCache;
+use super::prompt_cache::{PromptCache, WORTHWHILE};
 use super::scheduler::{TOGETHER, catch};
 use crate::error::from_models;
 
 /// Prompts, or labels, that are read at a time.
 const MOST: usize = 32;
-
-/// Tokens that all prompts must begin with for these to be read once.
-const WORTHWHILE: usize = 16;
 
 /// The result of one prompt, with its position among those of the call; or what ended the whole call.
 pub(crate) type Answer = Result<(usize, BatchResult<Classification>)>;

@@ -13,6 +13,9 @@ const QUEUE: usize = 1024;
 /// The most that the prompt cache takes by default.
 const PROMPT_CACHE: usize = 4 << 30;
 
+/// What is taken to be free where MLX tells no limit of its own: a part of any machine that runs models.
+const NO_LIMIT: usize = 8 << 30;
+
 /// The limits of one loaded model. All sizes are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -41,7 +44,7 @@ impl Limits {
         let free = memory::memory_limit()
             .ok()
             .filter(|limit| *limit > 0)
-            .map_or(8 << 30, |limit| limit.saturating_sub(memory::active_memory().unwrap_or(0)));
+            .map_or(NO_LIMIT, |limit| limit.saturating_sub(memory::active_memory().unwrap_or(0)));
         let bytes = |given: Option<u64>, usual: usize| {
             given.map_or(usual, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
         };

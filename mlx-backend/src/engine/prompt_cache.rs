@@ -3,7 +3,7 @@
 use mlx_models::{KvCache, Sequence, cache};
 
 /// A prefix shorter than this is read again: all prompts of a model begin with the same token or two.
-const WORTHWHILE: usize = 16;
+pub(super) const WORTHWHILE: usize = 16;
 
 /// Caches of finished sequences, the least recently used of which go when there is no room.
 ///

@@ -116,10 +116,7 @@ impl<'m> Scheduler<'m> {
                 return None;
             }
             self.end_cancelled();
-            if self.running.is_empty()
-                && self.parked.is_empty()
-                && self.classifying.is_empty()
-                && self.inspecting.is_empty()
+            if self.nothing_runs()
                 && let Some(change) = self.changes.pop_front()
             {
                 let (requests, changes) =
@@ -147,13 +144,7 @@ impl<'m> Scheduler<'m> {
 
     /// Takes in what has arrived, and waits for something when there is nothing to do; gives whether anyone may still ask.
     fn receive(&mut self) -> bool {
-        let idle = self.running.is_empty()
-            && self.waiting.is_empty()
-            && self.parked.is_empty()
-            && self.classifying.is_empty()
-            && self.inspecting.is_empty()
-            && self.changes.is_empty();
-        if idle {
+        if self.nothing_runs() && self.waiting.is_empty() && self.changes.is_empty() {
             let _ = memory::clear_cache();
             let Ok(job) = self.arriving.recv() else { return false };
             // The peak of what begins now. Two models at once share the measurement, which is of the whole process.
@@ -167,6 +158,14 @@ impl<'m> Scheduler<'m> {
             self.take_in(job);
         }
         true
+    }
+
+    /// Whether nothing was begun that is not yet ended.
+    fn nothing_runs(&self) -> bool {
+        self.running.is_empty()
+            && self.parked.is_empty()
+            && self.classifying.is_empty()
+            && self.inspecting.is_empty()
     }
 
     fn take_in(&mut self, job: Job) {
@@ -334,14 +333,19 @@ impl<'m> Scheduler<'m> {
     /// Takes the youngest out of their slots while the caches are too large. They are read anew when there is room.
     fn make_room(&mut self) {
         while self.cache_bytes(None) > self.limits.kv_cache {
-            let Some(mut running) = self.running.pop() else { return };
-            if self.running.is_empty() {
-                let error = self.too_large(running.generation.len());
-                running.generation.request.fail(error);
-                return;
+            if let [only] = &self.running[..] {
+                let error = self.too_large(only.generation.len());
+                return self.end(0, Err(error));
             }
-            running.generation.restart();
-            self.parked.push_front(running.generation);
+            self.park_youngest();
+        }
+    }
+
+    /// Takes the youngest out of its slot, and the memory with it: it is read anew when it is its turn again.
+    fn park_youngest(&mut self) {
+        if let Some(Running { mut generation, .. }) = self.running.pop() {
+            generation.restart();
+            self.parked.push_front(generation);
         }
     }
 
@@ -386,7 +390,7 @@ impl<'m> Scheduler<'m> {
                 // That there is no memory for so many is none's fault, and fewer are next.
                 let too_many = error.kind() == ErrorKind::OutOfMemory && picked.len() > 1;
                 if too_many {
-                    self.slots = picked.len() / 2;
+                    self.slots = (self.running.len() / 2).max(1);
                 }
                 let mut gave_up = false;
                 for index in picked.iter().rev() {
@@ -403,8 +407,7 @@ impl<'m> Scheduler<'m> {
                 }
                 self.failures += u32::from(gave_up);
                 while self.running.len() > self.slots {
-                    let Some(running) = self.running.pop() else { break };
-                    self.parked.push_front(running.generation);
+                    self.park_youngest();
                 }
             }
         }
